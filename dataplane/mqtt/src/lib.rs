@@ -1,0 +1,2 @@
+//! The MQTT codec.
+#![forbid(unsafe_code)]
