@@ -7,6 +7,8 @@ pub mod frame;
 pub mod packet_id;
 pub mod qos;
 pub mod reason;
+pub mod text;
+pub mod topic;
 pub mod version;
 
 pub use error::{ConnectRefusal, DecodeError, Violation};
@@ -15,4 +17,5 @@ pub use frame::{Frame, frame};
 pub use packet_id::PacketId;
 pub use qos::{QoS, Sender};
 pub use reason::{ConnectReturnCode, ReasonCode};
+pub use topic::{RawFilter, RawTopic, SharedFilter, TopicFilter, TopicName, matches};
 pub use version::Version;
