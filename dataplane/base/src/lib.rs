@@ -1,5 +1,6 @@
 //! What every stage of the data plane stands on: time as integers, seeded randomness, generation-checked
-//! slots, the timer wheel, closed counter sets and keyed hashing.
+//! slots, the timer wheel, closed counter sets, keyed hashing, send queues and the
+//! byte-stream contract between transports and shards.
 //!
 //! Nothing here reads a clock, a file or the system's randomness: time and seeds are passed in.
 #![forbid(unsafe_code)]
@@ -7,13 +8,17 @@
 pub mod counters;
 pub mod hash;
 pub mod rng;
+pub mod send;
 pub mod slots;
+pub mod stream;
 pub mod time;
 pub mod wheel;
 
 pub use counters::{CounterSet, Counters};
 pub use hash::HashKey;
 pub use rng::Rng;
+pub use send::{Outgoing, SendQueue, SharedLogs, SharedRange};
 pub use slots::{Key, Slots};
+pub use stream::{ByteStreams, Ending, Peer, StreamEnd, StreamEvent, StreamId, Transmit};
 pub use time::{Mono, Wall};
 pub use wheel::Wheel;

@@ -1,0 +1,158 @@
+//! The byte-stream contract: what kernel sockets, our own TCP and the in-memory transport of the simulator
+//! all offer to a shard, so that the broker above never knows what carries it.
+//!
+//! The shard drives a transport like this, once a turn: [`ByteStreams::poll`] does the I/O that is due, then
+//! [`ByteStreams::next`] hands out what happened, one event at a time, until it has no more; what the broker
+//! answers is queued in [`Outgoing`](crate::send::Outgoing) and flushed by [`ByteStreams::transmit`].
+//!
+//! A stream is named two ways: the transport's [`StreamId`], and the `token` that the shard bound to it,
+//! which comes back with every event.
+
+use std::net::SocketAddr;
+use std::ops::DerefMut;
+
+use crate::counter_set;
+use crate::send::{SendQueue, SharedLogs};
+use crate::time::Mono;
+
+/// A stream, in its transport's own numbering. Generation-checked by the transport: naming a stream that is
+/// gone does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamId(pub u64);
+
+/// Who is at the other end, and which listener took the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// Which of the configured listeners.
+    pub listener: u16,
+}
+
+counter_set! {
+    /// Why a stream ended.
+    pub enum StreamEnd {
+        /// The peer closed its direction (FIN) and everything it sent was delivered.
+        PeerClosed = "peer_closed",
+        /// The peer reset the connection (RST).
+        PeerReset = "peer_reset",
+        /// The peer stopped answering: retransmissions or keep-alive ran out.
+        TimedOut = "timed_out",
+        /// The network said that the peer cannot be reached.
+        Unreachable = "unreachable",
+        /// The system refused an operation on the connection.
+        SystemError = "system_error",
+        /// This side closed it.
+        Local = "local",
+    }
+}
+
+/// What happened to a stream.
+#[derive(Debug)]
+pub enum StreamEvent<C> {
+    /// A connection was accepted. The shard answers with [`ByteStreams::bind`] or [`ByteStreams::abort`].
+    Opened {
+        /// Its name here.
+        stream: StreamId,
+        /// Who connected, to what.
+        peer: Peer,
+    },
+    /// Bytes came in, in order. The chunk goes back by [`ByteStreams::recycle`].
+    Data {
+        /// The token of the stream.
+        token: u64,
+        /// The bytes; mutable, so that stages above may decrypt or unmask in place.
+        chunk: C,
+    },
+    /// A queue that did not fit has gone out below the low-water mark.
+    Writable {
+        /// The token of the stream.
+        token: u64,
+    },
+    /// The stream is gone; its id is stale.
+    Closed {
+        /// The token of the stream.
+        token: u64,
+        /// Why.
+        why: StreamEnd,
+    },
+}
+
+/// What became of a queue that was handed to [`ByteStreams::transmit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transmit {
+    /// Everything is on its way (kernel sockets: taken by the kernel; our TCP: in window).
+    Drained,
+    /// The rest stays in the queue; [`StreamEvent::Writable`] follows.
+    Blocked,
+    /// The stream is gone; [`StreamEvent::Closed`] follows.
+    Gone,
+}
+
+/// How a stream is ended from this side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Send what is queued, then close; the transport bounds how long that may take.
+    Graceful,
+    /// Drop what is queued and reset.
+    Abort,
+}
+
+/// A transport: many byte streams and their listeners, driven by one shard.
+pub trait ByteStreams {
+    /// Received bytes, owned until recycled.
+    type Chunk: DerefMut<Target = [u8]>;
+    /// An open stream on its way to the transport of another shard.
+    type Handover: Send + 'static;
+
+    /// Does the I/O that is due without waiting, and fires the transport's timers. Returns whether there is
+    /// something for [`ByteStreams::next`].
+    fn poll(&mut self, now: Mono) -> bool;
+
+    /// The next event of this turn. Data of one stream comes in order; a stream that was handed out may come
+    /// again in the same turn only after all others that are ready.
+    fn next(&mut self) -> Option<StreamEvent<Self::Chunk>>;
+
+    /// Gives a chunk back.
+    fn recycle(&mut self, chunk: Self::Chunk);
+
+    /// Gives an opened stream the token that its events carry.
+    fn bind(&mut self, stream: StreamId, token: u64);
+
+    /// Stops handing out data of this stream. What was in flight may still come, bounded by the window that
+    /// was advertised; the shard holds it.
+    fn pause_read(&mut self, stream: StreamId);
+
+    /// Hands out data again.
+    fn resume_read(&mut self, stream: StreamId);
+
+    /// `n` bytes that were handed out have been used: they count no longer against the stream's window.
+    fn consumed(&mut self, stream: StreamId, n: usize);
+
+    /// Sends from the queue as much as goes without waiting, taking off what is gone.
+    fn transmit(&mut self, stream: StreamId, queue: &mut SendQueue, logs: &mut SharedLogs) -> Transmit;
+
+    /// Ends a stream from this side. For [`Ending::Graceful`] the queue has been transmitted as far as it
+    /// goes; what is left of it is handed over by further calls of [`ByteStreams::transmit`]. The stream's
+    /// [`StreamEvent::Closed`] follows in every case.
+    fn close(&mut self, stream: StreamId, how: Ending);
+
+    /// Takes an open stream out of this transport, to be attached to another shard's. `None` if it is gone
+    /// or this transport's streams cannot move.
+    fn detach(&mut self, stream: StreamId) -> Option<Self::Handover>;
+
+    /// Takes in a stream that another shard detached; the shard binds it next.
+    fn attach(&mut self, handover: Self::Handover) -> Option<(StreamId, Peer)>;
+
+    /// Whether streams can be moved between shards ([`ByteStreams::detach`]).
+    fn can_hand_over(&self) -> bool;
+
+    /// Who is at the other end of a stream.
+    fn peer(&self, stream: StreamId) -> Option<Peer>;
+
+    /// When [`ByteStreams::poll`] has timers to fire, if nothing arrives before.
+    fn next_timeout(&self) -> Option<Mono>;
+
+    /// Stops accepting; open streams go on.
+    fn stop_listening(&mut self);
+}
