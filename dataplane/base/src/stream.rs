@@ -92,7 +92,10 @@ pub enum Transmit {
 /// How a stream is ended from this side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Send what is queued, then close; the transport bounds how long that may take.
+    /// The peer has said goodbye: nothing more comes from it, nothing is waited for.
+    Agreed,
+    /// Close this direction once what is queued has gone, and wait, for a bounded time, until the peer has
+    /// closed its own: a last packet that explains the end must not be overtaken by a reset.
     Graceful,
     /// Drop what is queued and reset.
     Abort,
@@ -105,9 +108,8 @@ pub trait ByteStreams {
     /// An open stream on its way to the transport of another shard.
     type Handover: Send + 'static;
 
-    /// Does the I/O that is due without waiting, and fires the transport's timers. Returns whether there is
-    /// something for [`ByteStreams::next`].
-    fn poll(&mut self, now: Mono) -> bool;
+    /// Does the I/O that is due without waiting, and fires the transport's timers.
+    fn poll(&mut self, now: Mono);
 
     /// The next event of this turn. Data of one stream comes in order; a stream that was handed out may come
     /// again in the same turn only after all others that are ready.
@@ -132,9 +134,8 @@ pub trait ByteStreams {
     /// Sends from the queue as much as goes without waiting, taking off what is gone.
     fn transmit(&mut self, stream: StreamId, queue: &mut SendQueue, logs: &mut SharedLogs) -> Transmit;
 
-    /// Ends a stream from this side. For [`Ending::Graceful`] the queue has been transmitted as far as it
-    /// goes; what is left of it is handed over by further calls of [`ByteStreams::transmit`]. The stream's
-    /// [`StreamEvent::Closed`] follows in every case.
+    /// Ends a stream from this side; its queue has been transmitted, except for [`Ending::Abort`]. The
+    /// stream's [`StreamEvent::Closed`] follows in every case, and no data any more.
     fn close(&mut self, stream: StreamId, how: Ending);
 
     /// Takes an open stream out of this transport, to be attached to another shard's. `None` if it is gone
@@ -150,9 +151,17 @@ pub trait ByteStreams {
     /// Who is at the other end of a stream.
     fn peer(&self, stream: StreamId) -> Option<Peer>;
 
-    /// When [`ByteStreams::poll`] has timers to fire, if nothing arrives before.
+    /// When [`ByteStreams::poll`] has something to do, if nothing arrives before: a timer, or what was left
+    /// over because it had its share of the turn.
     fn next_timeout(&self) -> Option<Mono>;
 
     /// Stops accepting; open streams go on.
     fn stop_listening(&mut self);
+}
+
+/// A transport of the operating system, which can put its thread to sleep.
+pub trait Wait {
+    /// Waits until there is I/O to do, somebody wakes the thread, or `timeout_ns` has passed (zero: only
+    /// looks; none: waits as long as it takes).
+    fn wait(&mut self, timeout_ns: Option<u64>);
 }

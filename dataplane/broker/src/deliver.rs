@@ -1,0 +1,422 @@
+//! The delivery of one message to one session: now, later, or not at all.
+
+use std::sync::Arc;
+
+use pelton_base::{HashKey, Key, Mono, Outgoing, Slots, Wall};
+use pelton_mqtt::{PacketId, PublishHead, QoS, Version};
+
+use crate::alias::Naming;
+use crate::counters::{Dropped, Tally, Traffic};
+use crate::fetch::LiveTopics;
+use crate::inflight::{PacketClock, Phase};
+use crate::link::Link;
+use crate::message::{Lazy, MessageId, Messages, Publication};
+use crate::queue::Queued;
+use crate::router::Options;
+use crate::session::{Session, Sessions};
+use crate::settings::{QueuePolicy, Settings};
+use crate::shared::GroupRef;
+
+/// Connections, sessions and messages: what deliveries touch, apart from the router so that a list of
+/// subscribers can be walked meanwhile.
+pub(crate) struct Core {
+    pub(crate) links: Slots<Link>,
+    pub(crate) sessions: Sessions,
+    pub(crate) messages: Messages,
+    pub(crate) out: Outgoing,
+    pub(crate) tally: Tally,
+    pub(crate) clock: PacketClock,
+    pub(crate) live_topics: LiveTopics,
+    pub(crate) key: HashKey,
+    /// Connections whose session's queue overran where the policy is to disconnect.
+    pub(crate) overrun: Vec<Key>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) mono: Mono,
+    pub(crate) wall: Wall,
+}
+
+/// How a message goes to one session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms<'a> {
+    pub(crate) qos: QoS,
+    /// The retain flag to send.
+    pub(crate) retain: bool,
+    /// Matched subscription identifiers.
+    pub(crate) identifiers: &'a [u32],
+    pub(crate) group: GroupRef,
+}
+
+impl<'a> Terms<'a> {
+    /// The terms of a live publish under a subscription's options.
+    #[inline]
+    pub(crate) fn live(publication: &Publication<'_>, options: Options, identifiers: &'a [u32]) -> Self {
+        Self {
+            qos: publication.qos.min(options.qos()),
+            // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+            retain: publication.retain && options.retain_as_published(),
+            identifiers,
+            group: GroupRef::NONE,
+        }
+    }
+}
+
+/// A PUBLISH as it is written to a connection.
+struct Outgoings<'a> {
+    publication: &'a Publication<'a>,
+    qos: QoS,
+    retain: bool,
+    dup: bool,
+    packet_id: Option<PacketId>,
+    identifiers: &'a [u32],
+}
+
+impl Core {
+    /// Whether a session is the publication's publisher.
+    #[inline]
+    pub(crate) fn is_publisher(&self, session_index: u32, publication: &Publication<'_>) -> bool {
+        self.sessions.at(session_index).is_some_and(|session| session.serial == publication.publisher)
+    }
+
+    /// The identifier of a session's subscription.
+    #[inline]
+    pub(crate) fn identifier(&self, session_index: u32, slot: u16) -> u32 {
+        self.sessions
+            .at(session_index)
+            .and_then(|session| session.subscriptions.get(usize::from(slot)))
+            .map_or(0, |subscription| subscription.identifier)
+    }
+
+    /// Delivers a live publication to a session. `lazy` stores it if it must outlive its packet.
+    #[inline]
+    pub(crate) fn deliver(
+        &mut self,
+        publication: &Publication<'_>,
+        lazy: &mut Lazy,
+        at: PacketClock,
+        session_index: u32,
+        terms: Terms<'_>,
+    ) {
+        if let Some(session) = self.sessions.at(session_index)
+            && session.fetches != 0
+        {
+            // Retained messages are on their way to it: this one is newer than what its topic may have.
+            self.live_topics.note(session_index, self.key, publication.topic);
+        }
+        self.deliver_as_is(publication, lazy, at, session_index, terms);
+    }
+
+    /// Delivers a publication, live or retained.
+    #[inline]
+    pub(crate) fn deliver_as_is(
+        &mut self,
+        publication: &Publication<'_>,
+        lazy: &mut Lazy,
+        at: PacketClock,
+        session_index: u32,
+        terms: Terms<'_>,
+    ) {
+        let Some(session) = self.sessions.at_mut(session_index) else { return };
+        let Some(link) = self.links.get_mut(session.link) else {
+            return self.deliver_offline(publication, lazy, session_index, terms);
+        };
+        let room = self.out.queued(session.link.index) < self.settings.outbound_bytes_max as usize;
+        if terms.qos == QoS::AtMostOnce {
+            if !room {
+                self.tally.dropped.add(Dropped::OutboundFull);
+                return;
+            }
+            let packet = Outgoings {
+                publication,
+                qos: QoS::AtMostOnce,
+                retain: terms.retain,
+                dup: false,
+                packet_id: None,
+                identifiers: terms.identifiers,
+            };
+            write(&mut self.out, &mut self.tally, link, session.link.index, &packet, self.wall);
+            return;
+        }
+        let window = session.window.get_or_insert_default();
+        if !room || !window.queue.is_empty() || !window.inflight.is_open(link.send_window) {
+            return self.enqueue(publication, lazy, session_index, terms);
+        }
+        let packet_id = window.inflight.identifier(at);
+        let packet = Outgoings {
+            publication,
+            qos: terms.qos,
+            retain: terms.retain,
+            dup: false,
+            packet_id: Some(packet_id),
+            identifiers: terms.identifiers,
+        };
+        if !write(&mut self.out, &mut self.tally, link, session.link.index, &packet, self.wall) {
+            return;
+        }
+        // A session that ends with its connection never sends again; a group's message may go to another.
+        let keep = session.expiry_seconds != 0 || terms.group.is_some();
+        let message = if keep { lazy.hold(&mut self.messages, publication) } else { MessageId::NONE };
+        let identifiers = (keep && !terms.identifiers.is_empty()).then(|| terms.identifiers.into());
+        let phase = if terms.qos == QoS::AtLeastOnce { Phase::AwaitAck } else { Phase::AwaitRec };
+        window.inflight.push(at, packet_id, phase, terms.retain, message, terms.group, identifiers);
+    }
+
+    #[cold]
+    fn deliver_offline(
+        &mut self,
+        publication: &Publication<'_>,
+        lazy: &mut Lazy,
+        session_index: u32,
+        terms: Terms<'_>,
+    ) {
+        if terms.qos == QoS::AtMostOnce {
+            self.tally.dropped.add(Dropped::OfflineQos0);
+        } else {
+            self.enqueue(publication, lazy, session_index, terms);
+        }
+    }
+
+    /// Puts a message in a session's queue, by the queue's bounds and policy.
+    fn enqueue(
+        &mut self,
+        publication: &Publication<'_>,
+        lazy: &mut Lazy,
+        session_index: u32,
+        terms: Terms<'_>,
+    ) {
+        let Some(session) = self.sessions.at_mut(session_index) else { return };
+        let queue = &mut session.window.get_or_insert_default().queue;
+        let bytes = publication.bytes();
+        let (messages_max, bytes_max) = (self.settings.queue_messages_max, self.settings.queue_bytes_max);
+        while !queue.has_room(bytes, messages_max, bytes_max) {
+            let oldest = match self.settings.queue_policy {
+                QueuePolicy::DropOldest => queue.pop(),
+                QueuePolicy::DropNewest | QueuePolicy::Disconnect => None,
+            };
+            let Some(oldest) = oldest else {
+                self.tally.dropped.add(Dropped::QueueFullNewest);
+                if self.settings.queue_policy == QueuePolicy::Disconnect && !session.link.is_none() {
+                    self.overrun.push(session.link);
+                }
+                return;
+            };
+            self.tally.dropped.add(Dropped::QueueFullOldest);
+            self.messages.release(oldest.message);
+        }
+        queue.push(Queued {
+            message: lazy.hold(&mut self.messages, publication),
+            qos: terms.qos,
+            retain: terms.retain,
+            group: terms.group,
+            identifiers: (!terms.identifiers.is_empty()).then(|| terms.identifiers.into()),
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+        });
+        self.tally.traffic.add(Traffic::Queued);
+    }
+
+    /// Sends what a session has for its client while window and buffer have room: first what was under way
+    /// when the client was last here, in its order [MQTT-4.4.0-1] [MQTT-4.6.0-1], then its queue.
+    pub(crate) fn pump(&mut self, session_key: Key) {
+        let Self { links, sessions, messages, out, tally, clock, settings, wall, .. } = self;
+        let Some(session) = sessions.get_mut(session_key) else { return };
+        let Session { window: Some(window), link: link_key, expiry_seconds, .. } = session else { return };
+        let Some(link) = links.get_mut(*link_key) else { return };
+        if !link.is_live() {
+            return;
+        }
+        let limit = settings.outbound_bytes_max as usize;
+        while out.queued(link_key.index) < limit && window.inflight.sent() < usize::from(link.send_window) {
+            if let Some((position, delivery)) = window.inflight.next_unsent() {
+                tally.traffic.add(Traffic::Retransmitted);
+                let qos = match delivery.phase {
+                    Phase::AwaitAck => QoS::AtLeastOnce,
+                    Phase::AwaitRec => QoS::ExactlyOnce,
+                    Phase::AwaitComp => {
+                        let packet_id = delivery.packet_id;
+                        out.append(link_key.index, |bytes| {
+                            crate::acknowledge::encode_pubrel(packet_id, bytes)
+                        });
+                        continue;
+                    }
+                };
+                let publication = messages.get(delivery.message);
+                let packet = Outgoings {
+                    publication: &publication,
+                    qos,
+                    retain: delivery.retain,
+                    // [MQTT-3.3.1-1]
+                    dup: true,
+                    packet_id: Some(delivery.packet_id),
+                    identifiers: delivery.identifiers.as_deref().unwrap_or_default(),
+                };
+                // The client may have come back with a smaller Maximum Packet Size [MQTT-3.1.2-25].
+                if !write(out, tally, link, link_key.index, &packet, *wall)
+                    && let Some(delivery) = window.inflight.complete(position)
+                {
+                    messages.release(delivery.message);
+                }
+                continue;
+            }
+            let Some(queued) = window.queue.pop() else { return };
+            let publication = messages.get(queued.message);
+            // [MQTT-3.3.2-5] A message that expired while it waited is not delivered.
+            if publication.is_expired(*wall) {
+                tally.dropped.add(Dropped::Expired);
+                messages.release(queued.message);
+                continue;
+            }
+            let at = clock.tick();
+            let packet_id = window.inflight.identifier(at);
+            let packet = Outgoings {
+                publication: &publication,
+                qos: queued.qos,
+                retain: queued.retain,
+                dup: false,
+                packet_id: Some(packet_id),
+                identifiers: queued.identifiers.as_deref().unwrap_or_default(),
+            };
+            if !write(out, tally, link, link_key.index, &packet, *wall) {
+                messages.release(queued.message);
+                continue;
+            }
+            let keep = *expiry_seconds != 0 || queued.group.is_some();
+            let message = if keep {
+                queued.message
+            } else {
+                messages.release(queued.message);
+                MessageId::NONE
+            };
+            let phase = if queued.qos == QoS::AtLeastOnce { Phase::AwaitAck } else { Phase::AwaitRec };
+            window.inflight.push(
+                at,
+                packet_id,
+                phase,
+                queued.retain,
+                message,
+                queued.group,
+                queued.identifiers,
+            );
+        }
+    }
+}
+
+/// Writes a PUBLISH to a connection, in its version; `false` if the client does not take packets that large,
+/// in which case the message counts as delivered [MQTT-3.1.2-25].
+#[inline]
+fn write(
+    out: &mut Outgoing,
+    tally: &mut Tally,
+    link: &mut Link,
+    index: u32,
+    packet: &Outgoings<'_>,
+    wall: Wall,
+) -> bool {
+    let written = if link.version == Version::V5 {
+        write_v5(out, link, index, packet, wall)
+    } else {
+        write_v3(out, index, packet);
+        true
+    };
+    if !written {
+        tally.dropped.add(Dropped::TooLargeForClient);
+        return false;
+    }
+    tally.traffic.add(Traffic::PublishOut);
+    tally.traffic.add_n(Traffic::PublishBytesOut, packet.publication.payload.len() as u64);
+    match packet.qos {
+        QoS::AtMostOnce => {}
+        QoS::AtLeastOnce => tally.traffic.add(Traffic::PublishOutQos1),
+        QoS::ExactlyOnce => tally.traffic.add(Traffic::PublishOutQos2),
+    }
+    true
+}
+
+/// The first byte of a PUBLISH (3.1.1 section 3.3.1).
+#[inline]
+fn first_byte(packet: &Outgoings<'_>) -> u8 {
+    0x30 | u8::from(packet.dup) << 3 | (packet.qos as u8) << 1 | u8::from(packet.retain)
+}
+
+#[inline]
+fn write_v3(out: &mut Outgoing, index: u32, packet: &Outgoings<'_>) {
+    let Publication { topic, payload, .. } = *packet.publication;
+    let remaining = 2 + topic.len() + if packet.packet_id.is_some() { 2 } else { 0 } + payload.len();
+    out.append(index, |bytes| {
+        bytes.reserve(remaining + 5);
+        bytes.push(first_byte(packet));
+        push_length(bytes, remaining);
+        match packet.publication.wire {
+            // The shape it came in: the lengths agree only if both have a packet identifier or neither.
+            Some(wire) if wire.len() == remaining => {
+                let start = bytes.len();
+                bytes.extend_from_slice(wire);
+                if let Some(packet_id) = packet.packet_id {
+                    let at = start + 2 + topic.len();
+                    bytes[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
+                }
+            }
+            _ => {
+                bytes.extend_from_slice(&(topic.len() as u16).to_be_bytes());
+                bytes.extend_from_slice(topic);
+                if let Some(packet_id) = packet.packet_id {
+                    bytes.extend_from_slice(&packet_id.to_be_bytes());
+                }
+                bytes.extend_from_slice(payload);
+            }
+        }
+    });
+}
+
+#[inline]
+fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
+    while length >= 0x80 {
+        bytes.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
+}
+
+fn write_v5(out: &mut Outgoing, link: &mut Link, index: u32, packet: &Outgoings<'_>, wall: Wall) -> bool {
+    let Publication { topic, forwarded, payload, .. } = *packet.publication;
+    let mut head = PublishHead {
+        dup: packet.dup,
+        qos: packet.qos,
+        retain: packet.retain,
+        topic,
+        packet_id: packet.packet_id,
+        topic_alias: None,
+        message_expiry: packet.publication.remaining_expiry(wall),
+        subscription_ids: packet.identifiers,
+        forwarded_len: forwarded.len(),
+        payload_len: payload.len(),
+    };
+    // Measured without the alias: an alias set by a packet that is then dropped would name nothing.
+    let plain = head.encoded_len(Version::V5);
+    let limit = link.packet_bytes_max as usize;
+    if plain > limit {
+        return false;
+    }
+    if let Some(aliases) = link.extra.as_mut().and_then(|extra| extra.aliases_out.as_mut()) {
+        match aliases.name(topic) {
+            Naming::Name => {}
+            Naming::NameAndAlias(alias) => {
+                // Property and, at most, one more byte in each of two lengths.
+                if plain + 5 <= limit {
+                    head.topic_alias = Some(alias);
+                } else {
+                    aliases.forget(topic);
+                }
+            }
+            Naming::Alias(alias) => {
+                head.topic_alias = Some(alias);
+                head.topic = b"";
+            }
+        }
+    }
+    out.append(index, |bytes| {
+        bytes.reserve(plain + 5);
+        head.encode(Version::V5, bytes);
+        bytes.extend_from_slice(forwarded);
+        bytes.extend_from_slice(payload);
+    });
+    true
+}

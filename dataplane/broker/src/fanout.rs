@@ -1,0 +1,172 @@
+//! From a publication to its subscribers on this shard: one by one, or, where there are more than one turn
+//! may take, by a cursor that goes on in the turns that follow.
+
+use std::ops::ControlFlow;
+
+use pelton_base::Key;
+
+use crate::broker::Broker;
+use crate::deliver::Terms;
+use crate::inflight::PacketClock;
+use crate::message::{Lazy, MessageId, Publication};
+use crate::router::{FilterId, Options, TopicId};
+
+/// A session that gets a publication.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    session: Key,
+    options: Options,
+    /// Matched subscription identifiers; nearly always none or one.
+    identifiers: smallvec::SmallVec<[u32; 2]>,
+}
+
+/// A publication on its way to more subscribers than one turn may serve.
+#[derive(Debug)]
+pub(crate) struct FanOut {
+    message: MessageId,
+    at: PacketClock,
+    targets: Vec<Target>,
+    next: usize,
+}
+
+impl Broker {
+    /// Delivers a publication to the subscriptions of this shard; whether there were any.
+    #[inline]
+    pub(crate) fn route_here(&mut self, publication: &Publication<'_>, topic: TopicId) -> bool {
+        let matched = self.router.matched(topic);
+        if matched.is_empty() {
+            return false;
+        }
+        match matched.single() {
+            Some(filter) => self.route_single(publication, filter),
+            None => {
+                let filters: smallvec::SmallVec<[FilterId; 8]> = matched.filters().collect();
+                self.route_many(publication, &filters);
+            }
+        }
+        true
+    }
+
+    /// One filter matches: no session can be in its list twice.
+    #[inline]
+    fn route_single(&mut self, publication: &Publication<'_>, filter: FilterId) {
+        let subscribers = self.router.subscribers(filter);
+        let count = subscribers.len() as u32;
+        if count > self.deliveries_left {
+            return self.route_many(publication, &[filter]);
+        }
+        self.deliveries_left -= count;
+        let mut lazy = Lazy::new();
+        let at = self.core.clock.tick();
+        for subscriber in subscribers {
+            let options = subscriber.options;
+            // [MQTT-3.8.3-3] No Local.
+            if options.no_local() && self.core.is_publisher(subscriber.session, publication) {
+                continue;
+            }
+            let identifier;
+            let identifiers: &[u32] = if options.has_identifier() {
+                identifier = [self.core.identifier(subscriber.session, subscriber.slot)];
+                &identifier
+            } else {
+                &[]
+            };
+            let terms = Terms::live(publication, options, identifiers);
+            self.core.deliver(publication, &mut lazy, at, subscriber.session, terms);
+        }
+        if !self.router.groups(filter).is_empty() {
+            self.route_groups(publication, filter);
+        }
+    }
+
+    /// Several filters match: every session gets one copy, by the highest QoS of its subscriptions and with
+    /// all their identifiers [MQTT-3.3.4-2] [MQTT-3.3.4-3].
+    fn route_many(&mut self, publication: &Publication<'_>, filters: &[FilterId]) {
+        let mut targets = std::mem::take(&mut self.scratch.targets);
+        self.mark = self.mark.wrapping_add(1);
+        if self.mark == 0 {
+            self.mark = 1;
+        }
+        for &filter in filters {
+            for subscriber in self.router.subscribers(filter) {
+                let Some(key) = self.core.sessions.key_at(subscriber.session) else { continue };
+                let Some(session) = self.core.sessions.get_mut(key) else { continue };
+                let options = subscriber.options;
+                if options.no_local() && session.serial == publication.publisher {
+                    continue;
+                }
+                if session.mark != self.mark {
+                    session.mark = self.mark;
+                    session.mark_position = targets.len() as u32;
+                    targets.push(Target { session: key, options, identifiers: smallvec::SmallVec::new() });
+                }
+                let target = &mut targets[session.mark_position as usize];
+                target.options = target.options.merge(options);
+                if options.has_identifier() {
+                    let identifier = session.subscriptions[usize::from(subscriber.slot)].identifier;
+                    target.identifiers.push(identifier);
+                }
+            }
+        }
+        let at = self.core.clock.tick();
+        if targets.len() as u32 <= self.deliveries_left {
+            self.deliveries_left -= targets.len() as u32;
+            let mut lazy = Lazy::new();
+            for target in targets.drain(..) {
+                let terms = Terms::live(publication, target.options, &target.identifiers);
+                self.core.deliver(publication, &mut lazy, at, target.session.index, terms);
+            }
+            self.scratch.targets = targets;
+        } else {
+            let message = self.core.messages.store(publication);
+            self.fanouts.push_back(FanOut { message, at, targets, next: 0 });
+        }
+        for &filter in filters {
+            if !self.router.groups(filter).is_empty() {
+                self.route_groups(publication, filter);
+            }
+        }
+    }
+
+    fn route_groups(&mut self, publication: &Publication<'_>, filter: FilterId) {
+        let groups: smallvec::SmallVec<[u32; 4]> = self.router.groups(filter).into();
+        for group in groups {
+            self.publish_to_group(group, publication);
+        }
+    }
+
+    /// Goes on with what earlier turns left, within this turn's share. Returns whether there is more.
+    pub fn poll_deliveries(&mut self) -> bool {
+        while let Some(mut fanout) = self.fanouts.pop_front() {
+            if self.expand(&mut fanout).is_break() {
+                self.fanouts.push_front(fanout);
+                return true;
+            }
+            self.core.messages.release(fanout.message);
+        }
+        false
+    }
+
+    fn expand(&mut self, fanout: &mut FanOut) -> ControlFlow<()> {
+        let end = fanout.targets.len().min(fanout.next + self.deliveries_left as usize);
+        if fanout.next == end {
+            return ControlFlow::Break(());
+        }
+        self.deliveries_left -= (end - fanout.next) as u32;
+        // The store is borrowed by the deliveries, which may add holders: the message is copied out once a
+        // turn, which is little beside thousands of deliveries.
+        let stored = self.core.messages.get(fanout.message);
+        let body = [stored.topic, stored.forwarded, stored.payload].concat();
+        let publication = stored.over(&body);
+        let mut lazy = Lazy::stored(fanout.message);
+        for target in &fanout.targets[fanout.next..end] {
+            // The session may have ended since.
+            if self.core.sessions.get(target.session).is_some() {
+                let terms = Terms::live(&publication, target.options, &target.identifiers);
+                self.core.deliver(&publication, &mut lazy, fanout.at, target.session.index, terms);
+            }
+        }
+        fanout.next = end;
+        if end == fanout.targets.len() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+}

@@ -1,0 +1,269 @@
+//! Retained messages for a new subscription: fetched from their homes page by page, as the client takes
+//! them.
+//!
+//! An exact filter has one home; a wildcard asks all shards, one after the other. While a fetch is under
+//! way, live messages go to the client at once, and their topics are remembered: the retained message of
+//! such a topic is older and is not sent any more.
+
+use hashbrown::{HashMap, HashSet};
+use pelton_base::{HashKey, Key};
+
+use crate::broker::Broker;
+use crate::counters::{Dropped, Traffic};
+use crate::deliver::{Core, Terms};
+use crate::message::{Lazy, Publication};
+use crate::peers::{Item, PublishHead, Reply};
+use crate::retained::PageEnd;
+use crate::router::{Options, has_wildcard};
+use crate::slot::Slot;
+use crate::subscribe::WantedRetained;
+
+/// Messages of one page.
+const PAGE_MESSAGES: usize = 64;
+/// Bytes of one page, beyond which it ends.
+const PAGE_BYTES: usize = 64 * 1024;
+/// Keys looked at for one page.
+const PAGE_LOOKS: usize = 256;
+/// Pages of one fetch in one turn.
+const PAGES_A_TURN: usize = 16;
+/// Topics remembered of one session while it fetches. A session that gets more live messages than that in
+/// the meantime may see an older retained message after a newer live one.
+const LIVE_TOPICS_MAX: usize = 65_536;
+
+/// A fetch under way.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    session: Key,
+    wanted: WantedRetained,
+    /// The shard that is asked.
+    source: u16,
+    /// The last shard to ask.
+    last: u16,
+    /// Where its next page begins.
+    from: Box<[u8]>,
+    /// An answer is on its way.
+    asked: bool,
+}
+
+/// Topics of live messages that sessions got while they fetch retained ones.
+pub(crate) struct LiveTopics {
+    by_session: HashMap<u32, HashSet<u64, HashKey>, HashKey>,
+}
+
+impl LiveTopics {
+    pub(crate) fn new(key: HashKey) -> Self {
+        Self { by_session: HashMap::with_hasher(key) }
+    }
+
+    #[cold]
+    pub(crate) fn note(&mut self, session: u32, key: HashKey, topic: &[u8]) {
+        let topics = self.by_session.entry(session).or_insert_with(|| HashSet::with_hasher(key));
+        if topics.len() < LIVE_TOPICS_MAX {
+            topics.insert(key.hash(topic));
+        }
+    }
+
+    fn has(&self, session: u32, key: HashKey, topic: &[u8]) -> bool {
+        self.by_session.get(&session).is_some_and(|topics| topics.contains(&key.hash(topic)))
+    }
+
+    fn forget(&mut self, session: u32) {
+        self.by_session.remove(&session);
+    }
+}
+
+impl Core {
+    /// Whether a session can take retained messages now: it is connected, and what it was sent before has
+    /// nearly all gone.
+    fn takes_retained(&self, key: Key) -> bool {
+        let Some(session) = self.sessions.get(key) else { return false };
+        let Some(link) = self.links.get(session.link) else { return false };
+        link.is_live()
+            && self.out.queued(session.link.index) < PAGE_BYTES
+            && session.window.as_ref().is_none_or(|window| window.queue.is_empty())
+    }
+
+    /// Delivers one retained message.
+    fn deliver_retained(
+        &mut self,
+        session: Key,
+        options: Options,
+        identifier: u32,
+        publication: &Publication<'_>,
+    ) {
+        if publication.is_expired(self.wall) {
+            self.tally.dropped.add(Dropped::Expired);
+            return;
+        }
+        if self.live_topics.has(session.index, self.key, publication.topic) {
+            self.tally.dropped.add(Dropped::Superseded);
+            return;
+        }
+        let identifiers = [identifier];
+        let terms = Terms {
+            // [MQTT-3.3.1-8] Sent because of a new subscription: the flag is set.
+            retain: true,
+            identifiers: if identifier == 0 { &[] } else { &identifiers },
+            ..Terms::live(publication, options, &[])
+        };
+        self.tally.traffic.add(Traffic::RetainedSent);
+        let at = self.clock.tick();
+        self.deliver_as_is(publication, &mut Lazy::new(), at, session.index, terms);
+    }
+}
+
+impl Broker {
+    /// Begins to send a session the retained messages of a new subscription [MQTT-3.3.1-9].
+    pub(crate) fn fetch_retained(&mut self, session: Key, wanted: WantedRetained) {
+        let shards = self.peers.shards();
+        let (source, last) = if has_wildcard(&wanted.filter) {
+            (0, shards - 1)
+        } else {
+            let home = Slot::of(self.key, wanted.filter.as_bytes()).shard(shards);
+            if home == self.me {
+                // The common case: one topic, here.
+                if let Some(publication) = self.retained.get(wanted.filter.as_bytes()) {
+                    let (options, identifier) = (wanted.options, wanted.identifier);
+                    self.core.deliver_retained(session, options, identifier, &publication);
+                }
+                return;
+            }
+            (home, home)
+        };
+        let Some(entry) = self.core.sessions.get_mut(session) else { return };
+        entry.fetches += 1;
+        let fetch = Fetch { session, wanted, source, last, from: Box::default(), asked: false };
+        let key = self.fetches.insert(fetch);
+        self.go_on_fetching(key);
+    }
+
+    /// A session has room again: its fetches go on.
+    pub(crate) fn fetch_more(&mut self, session: Key) {
+        if self.core.sessions.get(session).is_none_or(|session| session.fetches == 0) {
+            return;
+        }
+        let mine: Vec<Key> =
+            self.fetches.iter().filter(|(_, fetch)| fetch.session == session).map(|(key, _)| key).collect();
+        for key in mine {
+            self.go_on_fetching(key);
+        }
+    }
+
+    fn go_on_fetching(&mut self, key: Key) {
+        for _ in 0..PAGES_A_TURN {
+            let Some(fetch) = self.fetches.get(key) else { return };
+            if fetch.asked || !self.core.takes_retained(fetch.session) {
+                return;
+            }
+            if fetch.source != self.me {
+                let (source, filter, from) = (fetch.source, fetch.wanted.filter.clone(), fetch.from.clone());
+                let item = Item::RetainedQuery {
+                    request: key,
+                    filter: filter.len() as u16,
+                    from: from.len() as u16,
+                };
+                self.peers.send(source, item, &[filter.as_bytes(), &from]);
+                if let Some(fetch) = self.fetches.get_mut(key) {
+                    fetch.asked = true;
+                }
+                return;
+            }
+            let (session, options, identifier) =
+                (fetch.session, fetch.wanted.options, fetch.wanted.identifier);
+            let (mut messages, mut bytes) = (0, 0);
+            let end = self.retained.page(&fetch.wanted.filter, &fetch.from, PAGE_LOOKS, |publication| {
+                self.core.deliver_retained(session, options, identifier, &publication);
+                messages += 1;
+                bytes += publication.bytes();
+                messages < PAGE_MESSAGES && bytes < PAGE_BYTES
+            });
+            self.page_ended(key, end);
+        }
+        // The turn's share is used up; the rest follows in the next.
+        if self.fetches.get(key).is_some() {
+            self.hungry.push(key);
+        }
+    }
+
+    /// A page of a fetch is through.
+    fn page_ended(&mut self, key: Key, end: PageEnd) {
+        let Some(fetch) = self.fetches.get_mut(key) else { return };
+        fetch.asked = false;
+        match end {
+            PageEnd::More(from) => fetch.from = from,
+            PageEnd::Complete if fetch.source < fetch.last => {
+                fetch.source += 1;
+                fetch.from = Box::default();
+            }
+            PageEnd::Complete => self.end_fetch(key),
+        }
+    }
+
+    fn end_fetch(&mut self, key: Key) {
+        let Some(fetch) = self.fetches.remove(key) else { return };
+        if let Some(session) = self.core.sessions.get_mut(fetch.session) {
+            session.fetches -= 1;
+            if session.fetches == 0 {
+                self.core.live_topics.forget(fetch.session.index);
+            }
+        }
+    }
+
+    /// The session's client is gone: what it was still to be sent of the retained set is not.
+    pub(crate) fn end_fetches(&mut self, session_key: Key) {
+        let Some(session) = self.core.sessions.get_mut(session_key) else { return };
+        if session.fetches == 0 {
+            return;
+        }
+        session.fetches = 0;
+        self.core.live_topics.forget(session_key.index);
+        for key in self.fetches.keys() {
+            if self.fetches.get(key).is_some_and(|fetch| fetch.session == session_key) {
+                self.fetches.remove(key);
+            }
+        }
+    }
+
+    /// Fetches that used up their share of an earlier turn.
+    pub(crate) fn poll_fetches(&mut self) {
+        for key in std::mem::take(&mut self.hungry) {
+            self.go_on_fetching(key);
+        }
+    }
+
+    /// Another shard wants a page of the retained messages at home here. Everything it had staged before it
+    /// asked has been worked through: rings keep order.
+    pub(crate) fn answer_query(&mut self, to: u16, request: Key, filter: &str, from: &[u8]) {
+        let (mut messages, mut bytes) = (0, 0);
+        let end = self.retained.page(filter, from, PAGE_LOOKS, |publication| {
+            let head = PublishHead::of(&publication);
+            self.peers.reply(
+                to,
+                Reply::Retained { request, head },
+                &[publication.topic, publication.forwarded, publication.payload],
+            );
+            messages += 1;
+            bytes += publication.bytes();
+            messages < PAGE_MESSAGES && bytes < PAGE_BYTES
+        });
+        let next = match &end {
+            PageEnd::More(next) => &**next,
+            PageEnd::Complete => b"",
+        };
+        self.peers.reply(to, Reply::RetainedEnd { request, next: next.len() as u16 }, &[next]);
+    }
+
+    /// A message of a page that was asked for.
+    pub(crate) fn take_retained(&mut self, request: Key, publication: &Publication<'_>) {
+        let Some(fetch) = self.fetches.get(request) else { return };
+        let (session, options, identifier) = (fetch.session, fetch.wanted.options, fetch.wanted.identifier);
+        self.core.deliver_retained(session, options, identifier, publication);
+    }
+
+    /// The page that was asked for is complete.
+    pub(crate) fn take_retained_end(&mut self, request: Key, next: &[u8]) {
+        let end = if next.is_empty() { PageEnd::Complete } else { PageEnd::More(next.into()) };
+        self.page_ended(request, end);
+        self.go_on_fetching(request);
+    }
+}

@@ -1,0 +1,160 @@
+//! One connection as the broker sees it: what lives and dies with the network connection.
+
+use std::collections::VecDeque;
+
+use pelton_base::{Key, Mono, StreamEnd};
+use pelton_mqtt::{PacketId, ReasonCode, Version};
+
+use crate::access::Question;
+use crate::alias::{AliasesIn, AliasesOut};
+use crate::connect::ConnectRequest;
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// CONNECT is awaited.
+    New,
+    /// CONNECT has come; its client id is being claimed.
+    Claiming,
+    /// CONNACK with success is sent.
+    Live,
+    /// Ended from this side; what is queued still goes out.
+    Ending,
+}
+
+/// Why the input of a connection waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Its client id is being claimed.
+    Claim,
+    /// A decision on access is awaited.
+    Access,
+    /// SUBACK is awaited: routes or retained messages are on their way.
+    Subscribe,
+    /// Publishes wait: a fan-out is being expanded, or the mesh or the storage is full.
+    Congestion,
+}
+
+/// An acknowledgement that leaves when all before it have [MQTT-4.6.0-2] [MQTT-4.6.0-3].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PendingAck {
+    pub(crate) packet_id: PacketId,
+    /// PUBREC instead of PUBACK.
+    pub(crate) exactly_once: bool,
+    /// Known once the publish is settled.
+    pub(crate) reason: Option<ReasonCode>,
+    /// The settlement awaited.
+    pub(crate) settle: Key,
+}
+
+/// What only some connections need.
+#[derive(Debug, Default)]
+pub(crate) struct LinkExtra {
+    pub(crate) aliases_in: AliasesIn,
+    pub(crate) aliases_out: Option<AliasesOut>,
+    pub(crate) acks: VecDeque<PendingAck>,
+    pub(crate) connect: Option<Box<ConnectRequest>>,
+    pub(crate) question: Option<Question>,
+    pub(crate) user_name: Option<Box<str>>,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Link {
+    /// The session it serves, [`Key::NONE`] before and after.
+    pub(crate) session: Key,
+    pub(crate) state: State,
+    pub(crate) version: Version,
+    pub(crate) hold: Option<Hold>,
+    /// The client wants reason strings and user properties on any packet (Request Problem Information).
+    pub(crate) problem_information: bool,
+    /// It published to other shards: its client id is given back only when they have it all.
+    pub(crate) published_far: bool,
+    /// The client id was claimed from another shard.
+    pub(crate) claimed_from: Option<u16>,
+    /// One and a half keep-alive intervals, 0 for none.
+    pub(crate) silence_ms_max: u32,
+    /// When the last packet came.
+    pub(crate) last_packet: Mono,
+    /// Largest packet the client takes.
+    pub(crate) packet_bytes_max: u32,
+    /// Deliveries of QoS 1 and 2 under way at once.
+    pub(crate) send_window: u16,
+    /// QoS 1 publishes taken and not yet acknowledged.
+    pub(crate) unacknowledged: u16,
+    /// Topic aliases the client may set.
+    pub(crate) alias_in_max: u16,
+    /// Which listener accepted it.
+    pub(crate) listener: u16,
+    pub(crate) extra: Option<Box<LinkExtra>>,
+}
+
+impl LinkExtra {
+    /// Whether nothing in it is needed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.aliases_in.is_empty()
+            && self.aliases_out.is_none()
+            && self.acks.is_empty()
+            && self.connect.is_none()
+            && self.question.is_none()
+            && self.user_name.is_none()
+    }
+}
+
+impl Link {
+    pub(crate) fn new(listener: u16, now: Mono) -> Self {
+        Self {
+            session: Key::NONE,
+            state: State::New,
+            version: Version::V311,
+            hold: None,
+            problem_information: true,
+            published_far: false,
+            claimed_from: None,
+            silence_ms_max: 0,
+            last_packet: now,
+            packet_bytes_max: u32::MAX,
+            send_window: u16::MAX,
+            unacknowledged: 0,
+            alias_in_max: 0,
+            listener,
+            extra: None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_v5(&self) -> bool {
+        self.version == Version::V5
+    }
+
+    #[inline]
+    pub(crate) fn is_live(&self) -> bool {
+        self.state == State::Live
+    }
+
+    pub(crate) fn extra(&mut self) -> &mut LinkExtra {
+        self.extra.get_or_insert_default()
+    }
+
+    /// Gives back what an idle connection does not need.
+    pub(crate) fn shrink(&mut self) {
+        let Some(extra) = &mut self.extra else { return };
+        if extra.is_empty() {
+            self.extra = None;
+        } else if extra.acks.is_empty() {
+            extra.acks = VecDeque::new();
+        }
+    }
+}
+
+/// Why a connection is gone from the broker's view, when the other side or the network ended it.
+pub(crate) fn ended_by(end: StreamEnd) -> crate::counters::Ended {
+    use crate::counters::Ended;
+    match end {
+        StreamEnd::PeerClosed => Ended::PeerClosed,
+        StreamEnd::PeerReset => Ended::PeerReset,
+        StreamEnd::TimedOut | StreamEnd::Unreachable | StreamEnd::SystemError | StreamEnd::Local => {
+            Ended::NetworkLost
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! SUBSCRIBE: every filter decided by itself, routes announced to the other shards, SUBACK when any message
+//! any shard accepts from then on is matched, then the retained messages.
+
+use pelton_base::Key;
+use pelton_mqtt::{
+    PacketId, RawFilter, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeOptions, TopicFilter,
+};
+use smallvec::SmallVec;
+
+use crate::access::{Action, Decision};
+use crate::broker::{Broker, Handled};
+use crate::link::Hold;
+use crate::peers::Item;
+use crate::router::{FilterId, Options, Subscriber};
+use crate::session::{Membership, Place, Subscription};
+use crate::shared::{GroupRef, Joining, home_of};
+
+/// A route that other shards have yet to confirm.
+#[derive(Debug)]
+pub(crate) struct Barrier {
+    filter: FilterId,
+    /// Barriers count up: a filter can have gone and come again while its first barrier stood.
+    number: u64,
+    waits_for: u16,
+    waiters: Vec<Waiter>,
+}
+
+/// Who waits for a barrier.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Waiter {
+    /// A SUBSCRIBE of this shard.
+    Subscribe(Key),
+    /// A session of another shard joined a group.
+    Join { shard: u16, request: Key, group: GroupRef },
+}
+
+/// A SUBSCRIBE that waits for routes or groups.
+#[derive(Debug)]
+pub(crate) struct PendingSubscribe {
+    link: Key,
+    session: Key,
+    packet_id: PacketId,
+    codes: SmallVec<[ReasonCode; 4]>,
+    waits_for: u16,
+    /// Filters whose retained messages are sent after SUBACK.
+    fetches: Vec<WantedRetained>,
+}
+
+/// Retained messages a new subscription asks for.
+#[derive(Debug)]
+pub(crate) struct WantedRetained {
+    pub(crate) filter: Box<str>,
+    pub(crate) options: Options,
+    pub(crate) identifier: u32,
+}
+
+/// One entry of a SUBSCRIBE as it was decided.
+struct Granted<'a> {
+    filter: TopicFilter<'a>,
+    options: Options,
+    asked: SubscribeOptions,
+    identifier: u32,
+}
+
+impl Broker {
+    pub(crate) fn handle_subscribe(&mut self, key: Key, body: &[u8]) -> Handled {
+        let Some(link) = self.core.links.get(key) else { return Handled::Ended };
+        let (version, session) = (link.version, link.session);
+        let subscribe = match Subscribe::decode(version, body) {
+            Ok(subscribe) => subscribe,
+            Err(error) => return self.end_malformed(key, error),
+        };
+        let identifier = subscribe.subscription_id.unwrap_or(0);
+        let mut codes = SmallVec::new();
+        let mut granted: SmallVec<[Granted<'_>; 4]> = SmallVec::new();
+        // Decided first, carried out afterwards: a decision may be pending, and then nothing has happened yet.
+        for entry in subscribe.subscriptions {
+            match self.decide_filter(key, entry.filter, entry.options, identifier) {
+                Ok(grant) => {
+                    codes.push(ReasonCode::granted(grant.options.qos()));
+                    granted.push(grant);
+                }
+                Err(Some(reason)) => codes.push(reason),
+                Err(None) => return Handled::Hold(Hold::Access),
+            }
+        }
+        self.forget_question(key);
+        let mut pending = PendingSubscribe {
+            link: key,
+            session,
+            packet_id: subscribe.packet_id,
+            codes,
+            waits_for: 0,
+            fetches: Vec::new(),
+        };
+        // The record exists only if it has to wait; until then its place is foretold.
+        let place = self.subscribes.next_key();
+        for grant in granted {
+            match grant.filter.shared() {
+                Some(shared) => {
+                    self.subscribe_shared(&mut pending, place, &grant, shared.group, shared.filter.as_str())
+                }
+                None => self.subscribe_own(&mut pending, place, &grant),
+            }
+        }
+        if pending.waits_for == 0 {
+            self.finish_subscribe(pending);
+        } else {
+            if let Some(link) = self.core.links.get_mut(key) {
+                link.hold = Some(Hold::Subscribe);
+            }
+            let inserted = self.subscribes.insert(pending);
+            debug_assert_eq!(inserted, place);
+        }
+        Handled::Done
+    }
+
+    /// Whether a filter is granted; if not, why, or `None` while the decision is pending.
+    fn decide_filter<'a>(
+        &mut self,
+        key: Key,
+        raw: RawFilter<'a>,
+        asked: SubscribeOptions,
+        identifier: u32,
+    ) -> Result<Granted<'a>, Option<ReasonCode>> {
+        let settings = self.core.settings.clone();
+        let filter = raw.check().map_err(|_| Some(ReasonCode::TopicFilterInvalid))?;
+        if !self.is_within_limits(filter.as_str()) {
+            return Err(Some(ReasonCode::TopicFilterInvalid));
+        }
+        if filter.shared().is_some() && !settings.shared_available {
+            return Err(Some(ReasonCode::SharedSubscriptionsNotSupported));
+        }
+        if filter.has_wildcards() && !settings.wildcard_available {
+            return Err(Some(ReasonCode::WildcardSubscriptionsNotSupported));
+        }
+        if !settings.access.is_open() {
+            match self.decide(key, Action::Subscribe, filter.matched_part().as_bytes()) {
+                Decision::Allow => {}
+                Decision::Deny(reason) => return Err(Some(reason)),
+                Decision::Pending => return Err(None),
+            }
+        }
+        let count = self.session_of(key).map_or(0, |session| session.subscriptions.len());
+        if count >= usize::from(settings.subscriptions_max) && self.subscription_slot(key, filter).is_none() {
+            return Err(Some(ReasonCode::QuotaExceeded));
+        }
+        let options = Options::new(asked.qos.min(settings.qos_max), asked, identifier != 0);
+        Ok(Granted { filter, options, asked, identifier })
+    }
+
+    /// The position of a filter among the subscriptions of a connection's session.
+    pub(crate) fn subscription_slot(&mut self, key: Key, filter: TopicFilter<'_>) -> Option<usize> {
+        let session_key = self.core.links.get(key)?.session;
+        let session = self.core.sessions.get(session_key)?;
+        if filter.shared().is_some() {
+            return session.subscriptions.iter().position(
+                |subscription| matches!(&subscription.place, Place::Group(m) if *m.text == *filter.as_str()),
+            );
+        }
+        let wanted = self.router.find_filter(filter.as_str())?;
+        // The shorter list is searched: a popular filter has many subscribers, a bridge many filters.
+        let subscribers = self.router.subscribers(wanted);
+        if subscribers.len() < session.subscriptions.len() {
+            return subscribers
+                .iter()
+                .find(|subscriber| subscriber.session == session_key.index)
+                .map(|subscriber| usize::from(subscriber.slot));
+        }
+        session.subscriptions.iter().position(
+            |subscription| matches!(subscription.place, Place::Filter { filter, .. } if filter == wanted),
+        )
+    }
+
+    fn subscribe_own(&mut self, pending: &mut PendingSubscribe, place: Key, grant: &Granted<'_>) {
+        let text = grant.filter.as_str();
+        let slot = self.subscription_slot(pending.link, grant.filter);
+        let Some(session) = self.core.sessions.get_mut(pending.session) else { return };
+        let filter = self.router.filter(text);
+        match slot {
+            // [MQTT-3.8.4-3] The same filter again: replaced, without a gap.
+            Some(slot) => {
+                let subscription = &mut session.subscriptions[slot];
+                (subscription.options, subscription.identifier) = (grant.options, grant.identifier);
+                if let Place::Filter { filter, position } = subscription.place {
+                    self.router.subscriber_mut(filter, position).options = grant.options;
+                }
+            }
+            None => {
+                let slot = session.subscriptions.len() as u16;
+                let subscriber = Subscriber { session: pending.session.index, slot, options: grant.options };
+                let (position, first) = self.router.add(filter, subscriber);
+                session.subscriptions.push(Subscription {
+                    place: Place::Filter { filter, position },
+                    identifier: grant.identifier,
+                    options: grant.options,
+                });
+                if first {
+                    self.announce(filter);
+                }
+            }
+        }
+        pending.waits_for += u16::from(self.wait_for_routes(filter, Waiter::Subscribe(place)));
+        // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
+        let wanted = match grant.asked.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => slot.is_none(),
+            RetainHandling::DoNotSend => false,
+        };
+        if wanted {
+            pending.fetches.push(WantedRetained {
+                filter: text.into(),
+                options: grant.options,
+                identifier: grant.identifier,
+            });
+        }
+    }
+
+    fn subscribe_shared(
+        &mut self,
+        pending: &mut PendingSubscribe,
+        place: Key,
+        grant: &Granted<'_>,
+        name: &str,
+        text: &str,
+    ) {
+        let slot = self.subscription_slot(pending.link, grant.filter);
+        let Some(session) = self.core.sessions.get_mut(pending.session) else { return };
+        let persistent = session.is_persistent();
+        let slot = match slot {
+            Some(slot) => {
+                let subscription = &mut session.subscriptions[slot];
+                (subscription.options, subscription.identifier) = (grant.options, grant.identifier);
+                slot
+            }
+            None => {
+                let membership = Membership { group: GroupRef::NONE, text: grant.filter.as_str().into() };
+                session.subscriptions.push(Subscription {
+                    place: Place::Group(Box::new(membership)),
+                    identifier: grant.identifier,
+                    options: grant.options,
+                });
+                session.subscriptions.len() - 1
+            }
+        };
+        let home = home_of(self.key, name, text, self.peers.shards());
+        if home != self.me {
+            let item = Item::Join {
+                request: place,
+                session: pending.session,
+                options: grant.options,
+                identifier: grant.identifier,
+                persistent,
+                group: name.len() as u16,
+                filter: text.len() as u16,
+            };
+            self.peers.send(home, item, &[name.as_bytes(), text.as_bytes()]);
+            pending.waits_for += 1;
+            return;
+        }
+        let joining = Joining {
+            shard: self.me,
+            session: pending.session,
+            options: grant.options,
+            identifier: grant.identifier,
+            persistent,
+        };
+        let (group, filter, first) = self.join_group(name, text, joining);
+        if let Some(session) = self.core.sessions.get_mut(pending.session)
+            && let Place::Group(membership) = &mut session.subscriptions[slot].place
+        {
+            membership.group = group;
+        }
+        if first {
+            self.announce(filter);
+        }
+        pending.waits_for += u16::from(self.wait_for_routes(filter, Waiter::Subscribe(place)));
+    }
+
+    /// Tells the other shards that this one wants a filter, behind a barrier.
+    pub(crate) fn announce(&mut self, filter: FilterId) {
+        let others = self.peers.shards() - 1;
+        if others == 0 {
+            return;
+        }
+        self.last_barrier += 1;
+        let number = self.last_barrier;
+        let barrier =
+            self.barriers.insert(Barrier { filter, number, waits_for: others, waiters: Vec::new() });
+        self.tell_route(filter, true, barrier);
+    }
+
+    fn tell_route(&mut self, filter: FilterId, add: bool, barrier: Key) {
+        match self.router.exact_hash(filter) {
+            Some(hash) => {
+                for shard in self.peers.others() {
+                    self.peers.send(shard, Item::ExactRoute { hash, add, barrier }, &[]);
+                }
+            }
+            None => {
+                let text = self.router.text(filter);
+                let item = Item::WildRoute { filter: text.len() as u16, add, barrier };
+                for shard in self.peers.others() {
+                    self.peers.send(shard, item, &[text.as_bytes()]);
+                }
+            }
+        }
+    }
+
+    /// Forgets a filter if nobody here wants it any more, and tells the other shards.
+    pub(crate) fn release_filter(&mut self, filter: FilterId) {
+        if self.router.is_wanted_here(filter) {
+            return;
+        }
+        if self.peers.shards() > 1 && self.router.must_tell(filter) {
+            self.tell_route(filter, false, Key::NONE);
+        }
+        self.router.release(filter);
+    }
+
+    /// Puts `waiter` behind the barriers of a filter; whether there is one.
+    pub(crate) fn wait_for_routes(&mut self, filter: FilterId, waiter: Waiter) -> bool {
+        let newest = self
+            .barriers
+            .iter()
+            .filter(|(_, barrier)| barrier.filter == filter)
+            .max_by_key(|(_, barrier)| barrier.number)
+            .map(|(key, _)| key);
+        match newest.and_then(|key| self.barriers.get_mut(key)) {
+            Some(barrier) => {
+                barrier.waiters.push(waiter);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Another shard has the route in place.
+    pub(crate) fn route_done(&mut self, key: Key) {
+        let Some(barrier) = self.barriers.get_mut(key) else { return };
+        barrier.waits_for -= 1;
+        if barrier.waits_for != 0 {
+            return;
+        }
+        let Some(barrier) = self.barriers.remove(key) else { return };
+        for waiter in barrier.waiters {
+            match waiter {
+                Waiter::Subscribe(place) => self.subscribe_came_closer(place),
+                Waiter::Join { shard, request, group } => self.reply_joined(shard, request, group),
+            }
+        }
+    }
+
+    /// A group's home has the session as a member.
+    pub(crate) fn joined(&mut self, place: Key, group: GroupRef, text: &str) {
+        let Some(pending) = self.subscribes.get(place) else { return };
+        let (link, session_key) = (pending.link, pending.session);
+        match self.core.sessions.get_mut(session_key) {
+            Some(session) => {
+                let online = !session.link.is_none();
+                for subscription in &mut session.subscriptions {
+                    if let Place::Group(membership) = &mut subscription.place
+                        && *membership.text == *text
+                    {
+                        membership.group = group;
+                    }
+                }
+                if !online || self.core.links.get(link).is_none() {
+                    // The client left while its group was being joined, as a member that is connected.
+                    self.tell_presence(group, session_key, online);
+                }
+            }
+            None => self.tell_leave(group, session_key),
+        }
+        self.subscribe_came_closer(place);
+    }
+
+    fn subscribe_came_closer(&mut self, place: Key) {
+        let Some(pending) = self.subscribes.get_mut(place) else { return };
+        pending.waits_for -= 1;
+        if pending.waits_for == 0
+            && let Some(pending) = self.subscribes.remove(place)
+        {
+            self.finish_subscribe(pending);
+        }
+    }
+
+    /// Routes and groups stand: SUBACK, then the retained messages.
+    fn finish_subscribe(&mut self, pending: PendingSubscribe) {
+        let Some(link) = self.core.links.get_mut(pending.link) else { return };
+        if !link.is_live() || link.session != pending.session {
+            return;
+        }
+        let version = link.version;
+        if link.hold == Some(Hold::Subscribe) {
+            link.hold = None;
+            self.effects.resumed.push(pending.link);
+        }
+        let codes = pending.codes;
+        // Before v5 the codec sends every refusal as 0x80 [MQTT311-3.9.3-2].
+        let suback = SubAck::new(pending.packet_id, &codes);
+        self.core.out.append(pending.link.index, |bytes| suback.encode(version, bytes));
+        for wanted in pending.fetches {
+            self.fetch_retained(pending.session, wanted);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! UNSUBSCRIBE, and the subscriptions of a session that ends.
+
+use pelton_base::Key;
+use pelton_mqtt::{ReasonCode, UnsubAck, Unsubscribe};
+use smallvec::SmallVec;
+
+use crate::broker::{Broker, Handled};
+use crate::session::Place;
+
+impl Broker {
+    pub(crate) fn handle_unsubscribe(&mut self, key: Key, body: &[u8]) -> Handled {
+        let Some(link) = self.core.links.get(key) else { return Handled::Ended };
+        let (version, session) = (link.version, link.session);
+        let unsubscribe = match Unsubscribe::decode(version, body) {
+            Ok(unsubscribe) => unsubscribe,
+            Err(error) => return self.end_malformed(key, error),
+        };
+        let mut codes: SmallVec<[ReasonCode; 8]> = SmallVec::new();
+        for raw in unsubscribe.filters {
+            // [MQTT-3.10.4-1] Compared character by character. Taken out here, nothing more is delivered:
+            // every publish is matched against this shard's own table at the last.
+            let code = match raw.check() {
+                Err(_) => ReasonCode::TopicFilterInvalid,
+                Ok(filter) => match self.subscription_slot(key, filter) {
+                    Some(slot) => {
+                        self.drop_subscription(session, slot);
+                        ReasonCode::Success
+                    }
+                    None => ReasonCode::NoSubscriptionExisted,
+                },
+            };
+            codes.push(code);
+        }
+        let unsuback = UnsubAck::new(unsubscribe.packet_id, &codes);
+        self.core.out.append(key.index, |bytes| unsuback.encode(version, bytes));
+        Handled::Done
+    }
+
+    /// Takes the subscription at `slot` out of a session.
+    fn drop_subscription(&mut self, session_key: Key, slot: usize) {
+        let Some(session) = self.core.sessions.get_mut(session_key) else { return };
+        let gone = session.subscriptions.swap_remove(slot);
+        // The last subscription took the slot: its filter is told.
+        if let Some(moved) = session.subscriptions.get(slot)
+            && let Place::Filter { filter, position } = moved.place
+        {
+            self.router.subscriber_mut(filter, position).slot = slot as u16;
+        }
+        self.withdraw(session_key, gone.place);
+    }
+
+    /// Takes a subscription that is no longer in its session's list out of its filter or group.
+    fn withdraw(&mut self, session_key: Key, place: Place) {
+        match place {
+            Place::Filter { filter, position } => {
+                if let Some(moved) = self.router.remove(filter, position)
+                    && let Some(other) = self.core.sessions.at_mut(moved.session)
+                    && let Some(subscription) = other.subscriptions.get_mut(usize::from(moved.slot))
+                    && let Place::Filter { position: other_position, .. } = &mut subscription.place
+                {
+                    *other_position = position;
+                }
+                self.release_filter(filter);
+            }
+            Place::Group(membership) => self.tell_leave(membership.group, session_key),
+        }
+    }
+
+    /// Takes all subscriptions of a session that ends out.
+    pub(crate) fn drop_subscriptions(&mut self, session_key: Key) {
+        while let Some(subscription) =
+            self.core.sessions.get_mut(session_key).and_then(|session| session.subscriptions.pop())
+        {
+            self.withdraw(session_key, subscription.place);
+        }
+        if let Some(session) = self.core.sessions.get_mut(session_key) {
+            session.subscriptions.shrink_to_fit();
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Wills: what is published for a client whose connection ended without DISCONNECT (section 3.1.2.5).
+
+use pelton_base::{Key, Wall};
+use pelton_mqtt::{QoS, Will as ConnectWill};
+
+use crate::access::{Action, Decision, Who};
+use crate::broker::Broker;
+use crate::counters::{Dropped, Traffic};
+use crate::message::{Publication, Publisher};
+
+/// A will, kept with its session.
+#[derive(Debug)]
+pub struct Will {
+    /// Topic, forwarded properties and payload, one after the other.
+    body: Box<[u8]>,
+    topic_len: u16,
+    forwarded_len: u32,
+    qos: QoS,
+    retain: bool,
+    /// Will Delay Interval in seconds.
+    pub(crate) delay_seconds: u32,
+    /// Message Expiry Interval; runs from the publication of the will.
+    expiry_seconds: Option<u32>,
+    /// When a delayed will is due; [`Wall::NEVER`] while its client is connected.
+    pub(crate) due: Wall,
+}
+
+/// A will whose publication waits for room on the mesh.
+#[derive(Debug)]
+pub(crate) struct DeferredWill {
+    will: Box<Will>,
+    publisher: Publisher,
+    client_hash: u64,
+}
+
+impl Will {
+    pub(crate) fn new(will: &ConnectWill<'_>, scratch: &mut Vec<u8>) -> Self {
+        scratch.clear();
+        let topic = will.topic.as_str().as_bytes();
+        let forwarded = will.properties.forwardable(scratch);
+        Self {
+            body: [topic, forwarded, will.payload].concat().into_boxed_slice(),
+            topic_len: topic.len() as u16,
+            forwarded_len: forwarded.len() as u32,
+            qos: will.qos,
+            retain: will.retain,
+            delay_seconds: will.delay_interval,
+            expiry_seconds: will.properties.message_expiry(),
+            due: Wall::NEVER,
+        }
+    }
+
+    fn publication(&self, now: Wall, publisher: Publisher, client_hash: u64) -> Publication<'_> {
+        let (topic, rest) = self.body.split_at(usize::from(self.topic_len));
+        let (forwarded, payload) = rest.split_at(self.forwarded_len as usize);
+        Publication {
+            topic,
+            forwarded,
+            payload,
+            qos: self.qos,
+            retain: self.retain,
+            expires: self.expiry_seconds.map_or(Wall::NEVER, |seconds| now.plus_seconds(seconds)),
+            publisher,
+            client_hash,
+            wire: None,
+        }
+    }
+}
+
+impl Broker {
+    /// Publishes a session's will now, if it has one. Rules may have changed since CONNECT: they are asked
+    /// again.
+    pub(crate) fn publish_will(&mut self, session_key: Key) {
+        let Some(session) = self.core.sessions.get_mut(session_key) else { return };
+        let Some(will) = session.will.take() else { return };
+        let (publisher, client_hash) = (session.serial, session.client_hash);
+        let user_name = self
+            .core
+            .links
+            .get(session.link)
+            .and_then(|link| link.extra.as_ref())
+            .and_then(|extra| extra.user_name.as_deref());
+        let who = Who { client_id: &session.client_id, user_name };
+        let topic = std::str::from_utf8(&will.body[..usize::from(will.topic_len)]).unwrap_or_default();
+        if let Decision::Deny(_) = self.core.settings.access.check(Action::Publish, who, topic) {
+            self.core.tally.dropped.add(Dropped::NotAuthorized);
+            return;
+        }
+        let deferred = DeferredWill { will, publisher, client_hash };
+        if self.peers.is_congested() || !self.wills.is_empty() {
+            self.wills.push_back(deferred);
+        } else {
+            self.publish_deferred(&deferred);
+        }
+    }
+
+    /// Wills that waited for room: a bounded number a turn, so that the sessions of a lost network do not
+    /// take the mesh from everybody else.
+    pub(crate) fn publish_deferred_wills(&mut self) {
+        const A_TURN: usize = 64;
+        for _ in 0..A_TURN {
+            if self.peers.is_congested() {
+                return;
+            }
+            let Some(deferred) = self.wills.pop_front() else { return };
+            self.publish_deferred(&deferred);
+        }
+    }
+
+    fn publish_deferred(&mut self, deferred: &DeferredWill) {
+        let publication = deferred.will.publication(self.core.wall, deferred.publisher, deferred.client_hash);
+        self.core.tally.traffic.add(Traffic::WillsPublished);
+        self.publish_own(&publication);
+    }
+}

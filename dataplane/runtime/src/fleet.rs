@@ -1,0 +1,291 @@
+//! All shards of a process and their threads.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use pelton_base::{HashKey, Mono, Rng, Wait};
+use pelton_broker::{Settings, Setup};
+use pelton_shard::mesh::mesh;
+use pelton_shard::{Command, Shard, Snapshot};
+use pelton_sockets::{Bind, BindError, HandedSocket, Listeners, Sockets, Waker, wake::Sleeper, wake_pair};
+
+use crate::clock::Clock;
+
+/// Commands that may wait for a shard.
+const COMMANDS: usize = 1024;
+
+/// What a shard does when there is nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idle {
+    /// Microseconds to look again and again before sleeping.
+    pub spin_us: u32,
+}
+
+/// What is started.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where to listen.
+    pub binds: Vec<Bind>,
+    /// How many shards.
+    pub shards: u16,
+    /// The core of each shard; empty to leave it to the system.
+    pub cores: Vec<usize>,
+    /// What to do when idle.
+    pub idle: Idle,
+    /// What the broker is told.
+    pub settings: Arc<Settings>,
+    /// The key of routes, slots and client ids.
+    pub key: HashKey,
+    /// Randomness of the process.
+    pub seed: u64,
+}
+
+/// The fleet could not be started.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    Bind(BindError),
+    /// The system refused a thread, an epoll instance or an eventfd.
+    System(std::io::Error),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bind(error) => error.fmt(f),
+            Self::System(error) => write!(f, "cannot start the shards: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<BindError> for StartError {
+    fn from(error: BindError) -> Self {
+        Self::Bind(error)
+    }
+}
+
+impl From<std::io::Error> for StartError {
+    fn from(error: std::io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+struct Running {
+    commands: Sender<Command>,
+    waker: Waker,
+    thread: JoinHandle<()>,
+}
+
+/// The running shards.
+pub struct Fleet {
+    shards: Vec<Running>,
+    addresses: Vec<SocketAddr>,
+    stop: Arc<AtomicBool>,
+}
+
+/// What one thread is made from.
+struct Seat {
+    setup: Setup,
+    listeners: Listeners,
+    sleeper: Sleeper,
+    started: Sender<std::io::Result<()>>,
+    mesh: pelton_shard::Mesh<HandedSocket>,
+    commands: Receiver<Command>,
+    wakers: Vec<Waker>,
+    clock: Clock,
+    idle: Idle,
+    core: Option<usize>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Fleet {
+    /// Opens the listeners and starts the threads.
+    ///
+    /// # Errors
+    /// If an address cannot be listened on, or the system refuses what is needed.
+    pub fn start(plan: &Plan) -> Result<Self, StartError> {
+        let (listeners, addresses) = Listeners::open(&plan.binds, plan.shards)?;
+        let clock = Clock::start();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut wakers = Vec::new();
+        let mut sleepers = Vec::new();
+        for _ in 0..plan.shards {
+            let (waker, sleeper) = wake_pair()?;
+            wakers.push(waker);
+            sleepers.push(sleeper);
+        }
+        let mut rng = Rng::with_seed(plan.seed);
+        let mut shards = Vec::new();
+        let (started, starts) = bounded(usize::from(plan.shards));
+        let parts = listeners.into_iter().zip(sleepers).zip(mesh(plan.shards));
+        for (number, ((listeners, sleeper), mesh)) in parts.enumerate() {
+            let (sender, commands) = bounded(COMMANDS);
+            let setup = Setup {
+                shard: number as u16,
+                shards: plan.shards,
+                key: plan.key,
+                seed: rng.u64(),
+                settings: plan.settings.clone(),
+                mono: clock.mono(),
+                wall: clock.wall(),
+            };
+            let seat = Seat {
+                setup,
+                listeners,
+                sleeper,
+                started: started.clone(),
+                mesh,
+                commands,
+                wakers: wakers.clone(),
+                clock,
+                idle: plan.idle,
+                core: plan.cores.get(number).copied(),
+                stop: stop.clone(),
+            };
+            // The shard is made in its thread: what it holds never moves.
+            let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || seat.run())?;
+            shards.push(Running { commands: sender, waker: wakers[number].clone(), thread });
+        }
+        for _ in 0..plan.shards {
+            starts.recv().unwrap_or_else(|_| Err(std::io::Error::other("a shard's thread ended as it started")))?;
+        }
+        Ok(Self { shards, addresses, stop })
+    }
+
+    /// The addresses listened on, with the ports the system chose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// How many shards run.
+    pub fn len(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Whether no shard runs.
+    pub fn is_empty(&self) -> bool {
+        self.shards.is_empty()
+    }
+
+    /// Sends a command to one shard. `false` if the shard has gone or its channel is full.
+    pub fn send(&self, shard: usize, command: Command) -> bool {
+        let Some(running) = self.shards.get(shard) else { return false };
+        let sent = running.commands.try_send(command).is_ok();
+        running.waker.wake();
+        sent
+    }
+
+    /// What every shard is and has done; shards that do not answer within `limit` are left out.
+    pub fn snapshots(&self, limit: Duration) -> Vec<Snapshot> {
+        let (sender, answers) = bounded(self.shards.len());
+        let asked = (0..self.shards.len()).filter(|&shard| self.send(shard, Command::Snapshot(sender.clone()))).count();
+        let until = Instant::now() + limit;
+        let mut snapshots: Vec<Snapshot> =
+            (0..asked).map_while(|_| answers.recv_deadline(until).ok()).collect();
+        snapshots.sort_by_key(|snapshot| snapshot.shard);
+        snapshots
+    }
+
+    /// Whether every shard's thread is alive.
+    pub fn is_healthy(&self) -> bool {
+        self.shards.iter().all(|running| !running.thread.is_finished())
+    }
+
+    /// Stops accepting, tells every client, and waits until all connections have ended or `limit` has passed.
+    /// Returns whether all shards came to their end in time.
+    pub fn shut_down(self, limit: Duration) -> bool {
+        for shard in 0..self.shards.len() {
+            self.send(shard, Command::ShutDown);
+        }
+        let until = Instant::now() + limit;
+        while self.shards.iter().any(|running| !running.thread.is_finished()) {
+            if Instant::now() >= until {
+                self.stop.store(true, Ordering::Release);
+                for running in &self.shards {
+                    running.waker.wake();
+                }
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let in_time = Instant::now() < until;
+        for running in self.shards {
+            let _ = running.thread.join();
+        }
+        in_time
+    }
+}
+
+impl Seat {
+    fn run(self) {
+        if let Some(core) = self.core {
+            let mut set = rustix::thread::CpuSet::new();
+            set.set(core);
+            // A core that does not exist, or is not ours: the shard runs where the system puts it.
+            let _ = rustix::thread::sched_setaffinity(None, &set);
+        }
+        let Self { setup, listeners, sleeper, started, mesh, commands, wakers, clock, idle, stop, .. } = self;
+        let sockets = match Sockets::new(listeners, sleeper) {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                let _ = started.send(Err(error));
+                return;
+            }
+        };
+        let _ = started.send(Ok(()));
+        let mut shard = Shard::new(setup, sockets, mesh, commands);
+        let spin_ns = u64::from(idle.spin_us) * 1_000;
+        let mut idle_since: Option<Mono> = None;
+        loop {
+            let turn = shard.turn(clock.mono(), clock.wall());
+            for woken in turn.woken.iter() {
+                if let Some(waker) = wakers.get(usize::from(woken)) {
+                    waker.wake();
+                }
+            }
+            if shard.is_shut_down() || stop.load(Ordering::Acquire) {
+                return;
+            }
+            if turn.busy {
+                idle_since = None;
+                shard.transport().wait(Some(0));
+                continue;
+            }
+            if spin_ns != 0 {
+                let now = clock.mono();
+                let since = *idle_since.get_or_insert(now);
+                if now.since(since) < spin_ns {
+                    shard.transport().wait(Some(0));
+                    if shard.transport().has_events() {
+                        idle_since = None;
+                    }
+                    std::hint::spin_loop();
+                    continue;
+                }
+            }
+            shard.transport().sleeper().fall_asleep();
+            let timeout = if shard.has_input() {
+                Some(0)
+            } else if turn.until == Mono::NEVER {
+                None
+            } else {
+                Some(turn.until.since(clock.mono()))
+            };
+            shard.transport().wait(timeout);
+            shard.transport().sleeper().awake();
+            idle_since = None;
+        }
+    }
+}
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fleet").field("shards", &self.shards.len()).field("addresses", &self.addresses).finish()
+    }
+}

@@ -1,0 +1,12 @@
+//! Threads around shards: one for each, pinned if asked to, that turns, spins for a while, and sleeps.
+//!
+//! This is the only place where clocks are read. A shard that has nothing to do spins for
+//! [`Idle::spin_us`] (0 by default on kernel sockets) and then sleeps in its transport until there is I/O, a
+//! timer is due, or another thread wakes it.
+#![forbid(unsafe_code)]
+
+mod clock;
+mod fleet;
+
+pub use clock::Clock;
+pub use fleet::{Fleet, Idle, Plan, StartError};

@@ -1,0 +1,560 @@
+//! The turn.
+
+use std::collections::VecDeque;
+
+use crossbeam_channel::Receiver;
+use pelton_base::{ByteStreams, Ending, Key, Mono, StreamEvent, Transmit, Wall};
+use pelton_broker::access::Decision;
+use pelton_broker::effects::Ask;
+use pelton_broker::router::ShardMask;
+use pelton_broker::{Broker, Setup};
+use pelton_mqtt::QoS;
+
+use crate::command::{Command, Snapshot};
+use crate::inlet::{Conn, Fed, Rest, feed};
+use crate::mesh::{HandedOver, Mesh};
+
+/// Commands taken in one turn.
+const COMMANDS_A_TURN: usize = 16;
+/// Data chunks taken from one other shard in one turn.
+const CHUNKS_A_TURN: usize = 8;
+/// Connections taken over from one other shard in one turn.
+const HANDOVERS_A_TURN: usize = 64;
+/// How long a connection may take to read what is queued when it is being ended.
+const LAST_WORDS_MS: u64 = 5_000;
+/// How soon to look again when something is staged that found no room.
+const RETRY_US: u64 = 200;
+
+/// What a turn left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// There is more to do at once.
+    pub busy: bool,
+    /// When there is something to do if nothing comes in before; [`Mono::NEVER`] if nothing.
+    pub until: Mono,
+    /// Other shards that were given something.
+    pub woken: ShardMask,
+}
+
+/// One polling core.
+pub struct Shard<T: ByteStreams> {
+    number: u16,
+    broker: Broker,
+    transport: T,
+    mesh: Mesh<T::Handover>,
+    commands: Receiver<Command>,
+    /// By the index of their key in the broker.
+    conns: Vec<Option<Conn>>,
+    /// Connections whose publishes wait for room, in the order they came to wait.
+    waiting: VecDeque<Key>,
+    /// Connections to be handed over that found the ring full.
+    leaving: Vec<(Key, u16)>,
+    /// Connections being ended that have not sent all yet, by deadline.
+    last_words: VecDeque<(Mono, Key)>,
+    /// Messages of the broker's own that found the mesh full.
+    own: VecDeque<(String, Vec<u8>, QoS, bool)>,
+    /// Questions on access, for the driver.
+    asks: Vec<Ask>,
+    shutting_down: bool,
+    turns: u64,
+    dirty: Vec<u32>,
+    now: Mono,
+}
+
+impl<T: ByteStreams> Shard<T> {
+    /// A shard with its transport, its end of the mesh, and the channel its commands come by.
+    pub fn new(setup: Setup, transport: T, mesh: Mesh<T::Handover>, commands: Receiver<Command>) -> Self {
+        Self {
+            number: setup.shard,
+            now: setup.mono,
+            broker: Broker::new(setup),
+            transport,
+            mesh,
+            commands,
+            conns: Vec::new(),
+            waiting: VecDeque::new(),
+            leaving: Vec::new(),
+            last_words: VecDeque::new(),
+            own: VecDeque::new(),
+            asks: Vec::new(),
+            shutting_down: false,
+            turns: 0,
+            dirty: Vec::new(),
+        }
+    }
+
+    /// Does everything there is to do, within the bounds of a turn, and flushes.
+    pub fn turn(&mut self, mono: Mono, wall: Wall) -> Turn {
+        self.now = mono;
+        self.turns += 1;
+        self.broker.begin_turn(mono, wall);
+        self.take_commands();
+        let mut busy = self.broker.poll_deliveries();
+        busy |= self.take_mesh();
+        self.take_streams();
+        busy |= self.broker.poll_timers();
+        self.broker.end_turn();
+        self.feed_again();
+        self.carry_out();
+        self.flush();
+        self.end_last_words();
+        let woken = self.mesh.exchange(&mut self.broker.peers);
+        Turn { busy, until: if busy { mono } else { self.idle_until() }, woken }
+    }
+
+    /// Whether another shard or the control plane has sent something since the last turn: to be asked after
+    /// saying that one is about to sleep, and before sleeping.
+    pub fn has_input(&self) -> bool {
+        self.mesh.has_input() || !self.commands.is_empty()
+    }
+
+    /// The transport, for its driver to wait on.
+    pub fn transport(&mut self) -> &mut T {
+        &mut self.transport
+    }
+
+    /// The broker, for figures.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Questions on access since the last call.
+    pub fn asks(&mut self) -> Vec<Ask> {
+        std::mem::take(&mut self.asks)
+    }
+
+    /// Whether the shard was told to shut down and has nobody left.
+    pub fn is_shut_down(&self) -> bool {
+        self.shutting_down && self.broker.link_count() == 0 && self.mesh.is_quiet()
+    }
+
+    /// Whether nothing is on its way inside of this shard or to another, for checks.
+    pub fn is_quiet(&self) -> bool {
+        self.broker.waiting() == 0
+            && self.mesh.is_quiet()
+            && self.broker.peers.dirty().is_empty()
+            && self.waiting.is_empty()
+            && self.leaving.is_empty()
+            && self.own.is_empty()
+    }
+
+    /// Bytes held of connections' input, for checks.
+    pub fn held_bytes(&self) -> usize {
+        self.conns.iter().flatten().filter_map(|conn| conn.rest.as_ref()).map(|rest| rest.bytes.len()).sum()
+    }
+
+    // ---- commands ----------------------------------------------------------------------------------------
+
+    fn take_commands(&mut self) {
+        for _ in 0..COMMANDS_A_TURN {
+            let Ok(command) = self.commands.try_recv() else { break };
+            match command {
+                Command::Snapshot(to) => {
+                    // Whoever asked may have given up waiting.
+                    let _ = to.send(self.snapshot());
+                }
+                Command::Publish { topic, payload, qos, retain } => {
+                    self.own.push_back((topic, payload, qos, retain));
+                }
+                Command::Kick(client_id) => {
+                    self.broker.kick(&client_id);
+                }
+                Command::Answer { link, ticket, decision } => self.answer(link, ticket, decision),
+                Command::ShutDown => {
+                    self.shutting_down = true;
+                    self.transport.stop_listening();
+                    self.broker.shut_down();
+                }
+            }
+        }
+        while let Some((topic, payload, qos, retain)) = self.own.front() {
+            if !self.broker.publish_message(topic, payload, *qos, *retain) {
+                break;
+            }
+            self.own.pop_front();
+        }
+    }
+
+    /// The answer to a question on access.
+    pub fn answer(&mut self, link: Key, ticket: u64, decision: Decision) {
+        self.broker.handle_answer(link, ticket, decision);
+    }
+
+    /// What this shard is and has done.
+    pub fn snapshot(&self) -> Snapshot {
+        let broker = &self.broker;
+        Snapshot {
+            shard: self.number,
+            tally: broker.tally().clone(),
+            connections: broker.link_count(),
+            sessions_online: broker.online_count(),
+            sessions: broker.session_count(),
+            subscriptions: broker.subscription_count(),
+            retained_messages: broker.retained().len(),
+            retained_bytes: broker.retained().bytes(),
+            stored_messages: broker.messages().len(),
+            stored_bytes: broker.messages().bytes(),
+            filters: broker.router().filter_count(),
+            turns: self.turns,
+        }
+    }
+
+    // ---- other shards ------------------------------------------------------------------------------------
+
+    fn take_mesh(&mut self) -> bool {
+        let mut more = false;
+        for from in self.mesh.others() {
+            while let Some(chunk) = self.mesh.next_replies(from) {
+                self.broker.handle_replies(from, &chunk);
+            }
+            for taken in 0.. {
+                if taken == CHUNKS_A_TURN || !self.broker.takes_chunks() {
+                    more = true;
+                    break;
+                }
+                let Some(chunk) = self.mesh.next_data(from) else { break };
+                self.broker.handle_chunk(from, &chunk);
+                self.mesh.give_back(from, chunk);
+                self.flush_urgent();
+            }
+            for _ in 0..HANDOVERS_A_TURN {
+                let Some(handed) = self.mesh.next_handover(from) else { break };
+                self.take_over(handed);
+            }
+        }
+        more && self.mesh.has_input()
+    }
+
+    /// A connection that another shard handed over.
+    fn take_over(&mut self, handed: HandedOver<T::Handover>) {
+        let HandedOver { stream, bytes, listener } = handed;
+        let Some((stream, _)) = self.transport.attach(stream) else { return };
+        let Some(key) = self.broker.handle_attached(listener) else {
+            self.transport.close(stream, Ending::Abort);
+            return;
+        };
+        self.open(key, stream, listener);
+        self.receive(key, &bytes);
+    }
+
+    /// Hands a connection to the shard it belongs to, with what it sent so far.
+    fn hand_over(&mut self, key: Key, to: u16) {
+        if !self.mesh.takes_handover(to) {
+            self.leaving.push((key, to));
+            return;
+        }
+        let Some(conn) = self.conn(key) else { return };
+        let (stream, listener) = (conn.stream, conn.listener);
+        let bytes = conn.rest.take().map(|rest| rest.bytes).unwrap_or_default();
+        match self.transport.detach(stream) {
+            Some(stream) => {
+                self.conns[key.index as usize] = None;
+                self.broker.handle_detached(key);
+                let handed = self.mesh.hand_over(to, HandedOver { stream, bytes, listener });
+                debug_assert!(handed.is_ok(), "there is room");
+            }
+            None => self.broker.hand_over_failed(key),
+        }
+    }
+
+    // ---- streams -----------------------------------------------------------------------------------------
+
+    fn take_streams(&mut self) {
+        self.transport.poll(self.now);
+        while let Some(event) = self.transport.next() {
+            match event {
+                StreamEvent::Data { token, chunk } => {
+                    self.receive(Key::from_u64(token), &chunk);
+                    self.transport.recycle(chunk);
+                    self.flush_urgent();
+                }
+                StreamEvent::Opened { stream, peer } => match self.broker.handle_opened(peer.listener) {
+                    Some(key) => self.open(key, stream, peer.listener),
+                    None => self.transport.close(stream, Ending::Abort),
+                },
+                StreamEvent::Writable { token } => self.writable(Key::from_u64(token)),
+                StreamEvent::Closed { token, why } => {
+                    let key = Key::from_u64(token);
+                    if self.conn(key).is_some() {
+                        self.broker.handle_closed(key, why);
+                        self.conns[key.index as usize] = None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, key: Key, stream: pelton_base::StreamId, listener: u16) {
+        let index = key.index as usize;
+        if self.conns.len() <= index {
+            self.conns.resize_with(index + 1, || None);
+        }
+        self.conns[index] = Some(Conn { key, stream, listener, blocked: false, closing: None, rest: None });
+        self.transport.bind(stream, key.to_u64());
+    }
+
+    #[inline]
+    fn conn(&mut self, key: Key) -> Option<&mut Conn> {
+        match self.conns.get_mut(key.index as usize) {
+            Some(Some(conn)) if conn.key == key => Some(conn),
+            _ => None,
+        }
+    }
+
+    /// Bytes of a connection.
+    #[inline]
+    fn receive(&mut self, key: Key, bytes: &[u8]) {
+        let Some(conn) = self.conn(key) else { return };
+        if conn.rest.is_some() {
+            return self.receive_behind(key, bytes);
+        }
+        let stream = conn.stream;
+        let (used, fed) = feed(&mut self.broker, key, bytes);
+        self.transport.consumed(stream, used);
+        if fed != Fed::Empty {
+            self.keep(key, &bytes[used..], fed, bytes.len() - used);
+        }
+    }
+
+    /// Bytes of a connection that has some waiting.
+    fn receive_behind(&mut self, key: Key, mut bytes: &[u8]) {
+        loop {
+            let Some(Conn { rest: Some(rest), stream, .. }) = self.conn(key) else { return };
+            let stream = *stream;
+            if rest.held {
+                rest.unreported += bytes.len();
+                rest.bytes.extend_from_slice(bytes);
+                return;
+            }
+            let taken = bytes.len().min(rest.need - rest.bytes.len());
+            rest.bytes.extend_from_slice(&bytes[..taken]);
+            bytes = &bytes[taken..];
+            let whole = rest.bytes.len() == rest.need;
+            self.transport.consumed(stream, taken);
+            if !whole {
+                return;
+            }
+            // One packet is whole (or a fixed header, and then it is known how long the packet is).
+            let Some(mut rest) = self.conn(key).and_then(|conn| conn.rest.take()) else { return };
+            let (used, fed) = feed(&mut self.broker, key, &rest.bytes);
+            match fed {
+                Fed::Partial(need) => {
+                    rest.need = need;
+                    if let Some(conn) = self.conn(key) {
+                        conn.rest = Some(rest);
+                    }
+                }
+                Fed::Empty => return self.receive(key, bytes),
+                Fed::Held | Fed::HandOver(_) | Fed::Ended => {
+                    rest.bytes.drain(..used);
+                    rest.bytes.extend_from_slice(bytes);
+                    let all = std::mem::take(&mut rest.bytes);
+                    return self.keep(key, &all, fed, bytes.len());
+                }
+            }
+        }
+    }
+
+    /// Keeps what was not used of a connection's input; `unreported` bytes of it (the last ones) still count
+    /// against the stream's window.
+    fn keep(&mut self, key: Key, bytes: &[u8], fed: Fed, unreported: usize) {
+        let Some(conn) = self.conn(key) else { return };
+        let stream = conn.stream;
+        match fed {
+            Fed::Empty | Fed::Ended => conn.rest = None,
+            Fed::Partial(need) => {
+                let rest = Rest { bytes: bytes.to_vec(), need, held: false, unreported: 0 };
+                conn.rest = Some(Box::new(rest));
+                self.transport.consumed(stream, unreported);
+            }
+            Fed::Held => {
+                let rest = Rest { bytes: bytes.to_vec(), need: 0, held: true, unreported };
+                conn.rest = Some(Box::new(rest));
+                self.transport.pause_read(stream);
+                if self.broker.waits_for_room(key) {
+                    self.waiting.push_back(key);
+                }
+            }
+            Fed::HandOver(to) => {
+                let rest = Rest { bytes: bytes.to_vec(), need: 0, held: true, unreported: 0 };
+                conn.rest = Some(Box::new(rest));
+                self.transport.pause_read(stream);
+                self.hand_over(key, to);
+            }
+        }
+    }
+
+    /// The broker looks again at the input it held.
+    fn resume(&mut self, key: Key) {
+        let Some(conn) = self.conn(key) else { return };
+        let stream = conn.stream;
+        if !conn.rest.as_ref().is_some_and(|rest| rest.held) {
+            return;
+        }
+        let Some(rest) = conn.rest.take() else { return };
+        self.transport.consumed(stream, rest.unreported);
+        let (used, fed) = feed(&mut self.broker, key, &rest.bytes);
+        if fed == Fed::Held && used == 0 {
+            // Nothing came of it: the bytes stay where they are.
+            if let Some(conn) = self.conn(key) {
+                conn.rest = Some(Box::new(Rest { unreported: 0, ..*rest }));
+            }
+            if self.broker.waits_for_room(key) {
+                self.waiting.push_back(key);
+            }
+            return;
+        }
+        if fed != Fed::Empty {
+            self.keep(key, &rest.bytes[used..], fed, 0);
+        }
+        if matches!(fed, Fed::Empty | Fed::Partial(_)) {
+            self.transport.resume_read(stream);
+        }
+    }
+
+    /// What the broker let go of in this turn is looked at again, as far as the turn's share goes.
+    fn feed_again(&mut self) {
+        for (key, to) in std::mem::take(&mut self.leaving) {
+            self.hand_over(key, to);
+        }
+        if std::mem::take(&mut self.broker.effects.decongested) {
+            for _ in 0..self.waiting.len() {
+                if self.broker.is_congested() {
+                    break;
+                }
+                let Some(key) = self.waiting.pop_front() else { break };
+                self.broker.release_hold(key);
+                self.resume(key);
+                self.flush_urgent();
+            }
+            if !self.waiting.is_empty() {
+                self.broker.wait_for_room();
+            }
+        }
+        while let Some(key) = self.broker.effects.resumed.pop() {
+            self.resume(key);
+        }
+    }
+
+    // ---- effects -----------------------------------------------------------------------------------------
+
+    fn carry_out(&mut self) {
+        self.asks.append(&mut self.broker.effects.asks);
+        let mut closes = std::mem::take(&mut self.broker.effects.closes);
+        for close in closes.drain(..) {
+            let until = self.now.plus_ms(LAST_WORDS_MS);
+            let Some(conn) = self.conn(close.link) else { continue };
+            conn.rest = None;
+            conn.closing = Some(close.how);
+            let (stream, blocked) = (conn.stream, conn.blocked);
+            self.transport.pause_read(stream);
+            if !blocked {
+                self.transmit(close.link);
+            }
+            if self.conn(close.link).is_some_and(|conn| conn.closing.is_some()) {
+                self.last_words.push_back((until, close.link));
+            }
+        }
+        self.broker.effects.closes = closes;
+    }
+
+    /// Connections that do not take their last words in time are cut off.
+    fn end_last_words(&mut self) {
+        while let Some(&(until, key)) = self.last_words.front() {
+            let pending = self.conn(key).is_some_and(|conn| conn.closing.is_some());
+            if pending && until > self.now {
+                return;
+            }
+            self.last_words.pop_front();
+            if pending && let Some(conn) = self.conn(key) {
+                conn.closing = None;
+                let stream = conn.stream;
+                self.broker.out().discard(key.index);
+                self.transport.close(stream, Ending::Abort);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        self.broker.out().take_dirty(&mut dirty);
+        for &index in &dirty {
+            self.flush_index(index);
+        }
+        self.dirty = dirty;
+    }
+
+    #[inline]
+    fn flush_urgent(&mut self) {
+        if self.broker.out().urgent.is_empty() {
+            return;
+        }
+        let mut urgent = Vec::new();
+        self.broker.out().take_urgent(&mut urgent);
+        for index in urgent {
+            self.flush_index(index);
+        }
+    }
+
+    #[inline]
+    fn flush_index(&mut self, index: u32) {
+        if let Some(Some(conn)) = self.conns.get(index as usize)
+            && !conn.blocked
+        {
+            let key = conn.key;
+            self.transmit(key);
+        }
+    }
+
+    /// Sends what is queued to a connection, as far as its transport takes it.
+    #[inline]
+    fn transmit(&mut self, key: Key) {
+        let Some(Some(conn)) = self.conns.get_mut(key.index as usize) else { return };
+        let (queue, logs) = self.broker.out().queue(key.index);
+        let sent = if queue.is_empty() { Transmit::Drained } else { self.transport.transmit(conn.stream, queue, logs) };
+        self.broker.out().settle(key.index);
+        conn.blocked = sent == Transmit::Blocked;
+        if sent == Transmit::Drained
+            && let Some(how) = conn.closing.take()
+        {
+            self.transport.close(conn.stream, how);
+        }
+    }
+
+    fn writable(&mut self, key: Key) {
+        let Some(conn) = self.conn(key) else { return };
+        conn.blocked = false;
+        self.transmit(key);
+        if self.conn(key).is_some_and(|conn| !conn.blocked) {
+            self.broker.handle_writable(key);
+        }
+    }
+
+    fn idle_until(&self) -> Mono {
+        let mut until = [self.broker.next_timeout(), self.transport.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(Mono::NEVER);
+        if let Some(&(at, _)) = self.last_words.front() {
+            until = until.min(at);
+        }
+        // What found no room, and what waits until others have come far enough, is looked at again soon: the
+        // others do not wake a shard for the way back.
+        if !self.broker.peers.dirty().is_empty()
+            || self.broker.waits_for_fence()
+            || !self.leaving.is_empty()
+            || !self.own.is_empty()
+            || !self.waiting.is_empty()
+        {
+            until = until.min(self.now.plus_us(RETRY_US));
+        }
+        until
+    }
+}
+
+impl<T: ByteStreams> std::fmt::Debug for Shard<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("number", &self.number).field("broker", &self.broker).finish()
+    }
+}
