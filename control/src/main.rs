@@ -1,9 +1,9 @@
 //! tmp
-use std::sync::Arc;
 use pelton_base::Rng;
 use pelton_broker::Settings;
 use pelton_runtime::{Fleet, Idle, Plan};
 use pelton_sockets::Bind;
+use std::sync::Arc;
 #[global_allocator]
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
@@ -19,7 +19,15 @@ fn main() {
         key: rng.hash_key(),
         seed: rng.u64(),
     };
-    let fleet = match Fleet::start(&plan) { Ok(f) => f, Err(e) => { eprintln!("{e}"); std::process::exit(1) } };
+    let fleet = match Fleet::start(&plan) {
+        Ok(f) => f,
+        Err(e) => {
+            eprintln!("{e}");
+            std::process::exit(1)
+        }
+    };
     println!("listening on {:?}", fleet.addresses());
-    loop { std::thread::sleep(std::time::Duration::from_secs(3600)); }
+    loop {
+        std::thread::sleep(std::time::Duration::from_secs(3600));
+    }
 }

@@ -149,11 +149,14 @@ impl Fleet {
                 stop: stop.clone(),
             };
             // The shard is made in its thread: what it holds never moves.
-            let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || seat.run())?;
+            let thread =
+                std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || seat.run())?;
             shards.push(Running { commands: sender, waker: wakers[number].clone(), thread });
         }
         for _ in 0..plan.shards {
-            starts.recv().unwrap_or_else(|_| Err(std::io::Error::other("a shard's thread ended as it started")))?;
+            starts
+                .recv()
+                .unwrap_or_else(|_| Err(std::io::Error::other("a shard's thread ended as it started")))?;
         }
         Ok(Self { shards, addresses, stop })
     }
@@ -184,7 +187,9 @@ impl Fleet {
     /// What every shard is and has done; shards that do not answer within `limit` are left out.
     pub fn snapshots(&self, limit: Duration) -> Vec<Snapshot> {
         let (sender, answers) = bounded(self.shards.len());
-        let asked = (0..self.shards.len()).filter(|&shard| self.send(shard, Command::Snapshot(sender.clone()))).count();
+        let asked = (0..self.shards.len())
+            .filter(|&shard| self.send(shard, Command::Snapshot(sender.clone())))
+            .count();
         let until = Instant::now() + limit;
         let mut snapshots: Vec<Snapshot> =
             (0..asked).map_while(|_| answers.recv_deadline(until).ok()).collect();
@@ -286,6 +291,9 @@ impl Seat {
 
 impl std::fmt::Debug for Fleet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Fleet").field("shards", &self.shards.len()).field("addresses", &self.addresses).finish()
+        f.debug_struct("Fleet")
+            .field("shards", &self.shards.len())
+            .field("addresses", &self.addresses)
+            .finish()
     }
 }

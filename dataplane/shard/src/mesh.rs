@@ -46,12 +46,15 @@ struct Peer<H> {
 /// One shard's ends of the rings to all others.
 pub struct Mesh<H> {
     peers: Vec<Option<Peer<H>>>,
+    /// Shards that were handed connections since the last exchange.
+    handed: ShardMask,
 }
 
 /// The meshes of `shards` shards, to be given one to each.
 pub fn mesh<H>(shards: u16) -> Vec<Mesh<H>> {
     let n = usize::from(shards);
-    let mut meshes: Vec<Mesh<H>> = (0..n).map(|_| Mesh { peers: (0..n).map(|_| None).collect() }).collect();
+    let mut meshes: Vec<Mesh<H>> =
+        (0..n).map(|_| Mesh { peers: (0..n).map(|_| None).collect(), handed: ShardMask::NONE }).collect();
     for a in 0..n {
         for b in a + 1..n {
             let (at_a, at_b) = pair();
@@ -99,7 +102,8 @@ fn pair<H>() -> (Peer<H>, Peer<H>) {
 impl<H> Mesh<H> {
     /// The shards this one has rings with.
     pub fn others(&self) -> impl Iterator<Item = u16> + use<H> {
-        let there: Vec<u16> = (0..self.peers.len() as u16).filter(|&i| self.peers[usize::from(i)].is_some()).collect();
+        let there: Vec<u16> =
+            (0..self.peers.len() as u16).filter(|&i| self.peers[usize::from(i)].is_some()).collect();
         there.into_iter()
     }
 
@@ -133,10 +137,10 @@ impl<H> Mesh<H> {
 
     /// Hands a connection over; gives it back if there is no room.
     pub fn hand_over(&mut self, shard: u16, connection: HandedOver<H>) -> Result<(), HandedOver<H>> {
-        match self.peer(shard) {
-            Some(peer) => peer.handover_out.push(connection).map_err(|rtrb::PushError::Full(back)| back),
-            None => Err(connection),
-        }
+        let Some(peer) = self.peer(shard) else { return Err(connection) };
+        peer.handover_out.push(connection).map_err(|rtrb::PushError::Full(back)| back)?;
+        self.handed = self.handed.and(ShardMask::one(shard));
+        Ok(())
     }
 
     /// Whether `shard` can be handed a connection.
@@ -147,7 +151,7 @@ impl<H> Mesh<H> {
     /// Pushes what is staged as far as there is room, and takes note of how far the others have come. Returns
     /// the shards that got something, to be woken.
     pub fn exchange(&mut self, outbox: &mut Outbox) -> ShardMask {
-        let mut woken = ShardMask::NONE;
+        let mut woken = std::mem::take(&mut self.handed);
         for (shard, peer) in self.peers.iter_mut().enumerate() {
             let (shard, Some(peer)) = (shard as u16, peer) else { continue };
             while let Ok(chunk) = peer.data_back.pop() {

@@ -511,7 +511,11 @@ impl<T: ByteStreams> Shard<T> {
     fn transmit(&mut self, key: Key) {
         let Some(Some(conn)) = self.conns.get_mut(key.index as usize) else { return };
         let (queue, logs) = self.broker.out().queue(key.index);
-        let sent = if queue.is_empty() { Transmit::Drained } else { self.transport.transmit(conn.stream, queue, logs) };
+        let sent = if queue.is_empty() {
+            Transmit::Drained
+        } else {
+            self.transport.transmit(conn.stream, queue, logs)
+        };
         self.broker.out().settle(key.index);
         conn.blocked = sent == Transmit::Blocked;
         if sent == Transmit::Drained

@@ -7,11 +7,14 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 
 use pelton_base::{
-    ByteStreams, Counters, Ending, Key, Mono, Peer, SendQueue, SharedLogs, Slots, StreamEnd, StreamEvent, StreamId,
-    Transmit, Wait, counter_set,
+    ByteStreams, Counters, Ending, Key, Mono, Peer, SendQueue, SharedLogs, Slots, StreamEnd, StreamEvent,
+    StreamId, Transmit, Wait, counter_set,
 };
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, acceptfrom_with, recv, send, sendmsg, shutdown, sockopt};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, acceptfrom_with, recv, send, sendmsg,
+    shutdown, sockopt,
+};
 
 use crate::connection::{Connection, Phase};
 use crate::listener::Listeners;
@@ -156,7 +159,10 @@ impl Sockets {
 
     /// Whether the last [`Wait::wait`] brought anything.
     pub fn has_events(&self) -> bool {
-        !self.events.is_empty() || !self.ready.is_empty() || !self.again.is_empty() || !self.accepting.is_empty()
+        !self.events.is_empty()
+            || !self.ready.is_empty()
+            || !self.again.is_empty()
+            || !self.accepting.is_empty()
     }
 
     /// Bytes of memory a connection costs here.
