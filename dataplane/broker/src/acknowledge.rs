@@ -7,7 +7,7 @@ use pelton_mqtt::{Ack, PacketId, PacketType, ReasonCode, Version};
 
 use crate::broker::{Broker, Handled};
 use crate::counters::Dropped;
-use crate::inflight::{Delivery, Phase};
+use crate::inflight::Delivery;
 use crate::link::PendingAck;
 
 /// A PUBREL with success: the same bytes in all versions.
@@ -17,115 +17,132 @@ pub(crate) fn encode_pubrel(packet_id: PacketId, bytes: &mut Vec<u8>) {
 
 impl Broker {
     /// PUBACK: a QoS 1 delivery is complete.
+    #[inline]
     pub(crate) fn handle_puback(&mut self, key: Key, body: &[u8]) -> Handled {
-        let ack = match self.decode_ack(key, PacketType::PubAck, body) {
-            Ok(ack) => ack,
+        let (ack, session) = match self.decode_ack(key, PacketType::PubAck, body) {
+            Ok(decoded) => decoded,
             Err(handled) => return handled,
         };
-        self.complete(key, ack, Phase::AwaitAck);
+        self.complete(session, ack, false);
         Handled::Done
     }
 
     /// PUBREC: the client has a QoS 2 delivery; it is released.
+    #[inline]
     pub(crate) fn handle_pubrec(&mut self, key: Key, body: &[u8]) -> Handled {
-        let ack = match self.decode_ack(key, PacketType::PubRec, body) {
-            Ok(ack) => ack,
+        let (ack, session) = match self.decode_ack(key, PacketType::PubRec, body) {
+            Ok(decoded) => decoded,
             Err(handled) => return handled,
         };
         if ack.reason.is_error() {
             // [MQTT-4.3.3-4]: without success no PUBREL follows, and the identifier is free.
-            self.complete(key, ack, Phase::AwaitRec);
+            self.complete(session, ack, true);
             return Handled::Done;
         }
-        let Some(link) = self.core.links.get_mut(key) else { return Handled::Ended };
-        let version = link.version;
-        let found = self
-            .core
-            .sessions
-            .get_mut(link.session)
-            .and_then(|session| session.window.as_mut())
-            .and_then(|window| window.inflight.find(ack.packet_id))
-            .map(|(_, delivery)| delivery);
-        let mut release = Ack::new(ack.packet_id, ReasonCode::Success);
-        match found {
-            Some(delivery) if delivery.phase != Phase::AwaitAck => {
-                // [MQTT-4.3.3-6] From here on the message is not sent again, only PUBREL.
-                delivery.phase = Phase::AwaitComp;
-                if let Some(message) = delivery.message.some() {
-                    delivery.message = crate::message::MessageId::NONE;
-                    self.core.messages.release(message);
+        let window = self.core.sessions.get_mut(session).and_then(|session| session.window.as_mut());
+        let mut known = false;
+        if let Some(window) = window {
+            let position = window
+                .inflight
+                .find(ack.packet_id)
+                .filter(|(_, delivery)| delivery.exactly_once)
+                .map(|(at, _)| at);
+            match position.and_then(|position| window.inflight.release(position)) {
+                Some(delivery) => {
+                    known = true;
+                    self.forget_delivery(session, &delivery);
                 }
-                delivery.identifiers = None;
+                None => known = window.inflight.is_released(ack.packet_id),
             }
-            _ => release.reason = ReasonCode::PacketIdentifierNotFound,
         }
+        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        let Some(link) = self.core.links.get(key) else { return Handled::Ended };
+        let version = link.version;
+        let release = Ack::new(ack.packet_id, reason);
         self.core.out.append(key.index, |bytes| release.encode(PacketType::PubRel, version, bytes));
         Handled::Done
     }
 
     /// PUBCOMP: a QoS 2 delivery is complete.
+    #[inline]
     pub(crate) fn handle_pubcomp(&mut self, key: Key, body: &[u8]) -> Handled {
-        let ack = match self.decode_ack(key, PacketType::PubComp, body) {
-            Ok(ack) => ack,
+        let (ack, session) = match self.decode_ack(key, PacketType::PubComp, body) {
+            Ok(decoded) => decoded,
             Err(handled) => return handled,
         };
-        self.complete(key, ack, Phase::AwaitComp);
+        let window = self.core.sessions.get_mut(session).and_then(|session| session.window.as_mut());
+        if window.is_some_and(|window| window.inflight.finish(ack.packet_id)) {
+            self.window_opened(session);
+        }
         Handled::Done
     }
 
     /// PUBREL: the client releases the identifier of its QoS 2 publish [MQTT-4.3.3-11].
     pub(crate) fn handle_pubrel(&mut self, key: Key, body: &[u8]) -> Handled {
-        let ack = match self.decode_ack(key, PacketType::PubRel, body) {
-            Ok(ack) => ack,
+        let (ack, session) = match self.decode_ack(key, PacketType::PubRel, body) {
+            Ok(decoded) => decoded,
             Err(handled) => return handled,
         };
-        let Some(link) = self.core.links.get_mut(key) else { return Handled::Ended };
+        let window = self.core.sessions.get_mut(session).and_then(|session| session.window.as_mut());
+        let known = window.is_some_and(|window| window.unreleased.remove(ack.packet_id));
+        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        let Some(link) = self.core.links.get(key) else { return Handled::Ended };
         let version = link.version;
-        let known = self
-            .core
-            .sessions
-            .get_mut(link.session)
-            .and_then(|session| session.window.as_mut())
-            .is_some_and(|window| window.unreleased.remove(ack.packet_id));
-        let mut complete = Ack::new(ack.packet_id, ReasonCode::Success);
-        if !known {
-            complete.reason = ReasonCode::PacketIdentifierNotFound;
-        }
+        let complete = Ack::new(ack.packet_id, reason);
         self.core.out.append(key.index, |bytes| complete.encode(PacketType::PubComp, version, bytes));
         Handled::Done
     }
 
-    fn decode_ack<'a>(&mut self, key: Key, kind: PacketType, body: &'a [u8]) -> Result<Ack<'a>, Handled> {
+    #[inline]
+    fn decode_ack<'a>(
+        &mut self,
+        key: Key,
+        kind: PacketType,
+        body: &'a [u8],
+    ) -> Result<(Ack<'a>, Key), Handled> {
         let Some(link) = self.core.links.get(key) else { return Err(Handled::Ended) };
-        Ack::decode(kind, link.version, body).map_err(|error| self.end_malformed(key, error))
+        match Ack::decode(kind, link.version, body) {
+            Ok(ack) => Ok((ack, link.session)),
+            Err(error) => Err(self.end_malformed(key, error)),
+        }
     }
 
-    /// A delivery is over, well or not; the window has room for another.
-    fn complete(&mut self, key: Key, ack: Ack<'_>, phase: Phase) {
-        let Some(link) = self.core.links.get(key) else { return };
-        let session_key = link.session;
+    /// A delivery that awaited its first acknowledgement is over, well or not.
+    fn complete(&mut self, session_key: Key, ack: Ack<'_>, exactly_once: bool) {
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
         let Some(window) = &mut session.window else { return };
         let Some((position, delivery)) = window.inflight.find(ack.packet_id) else { return };
-        if delivery.phase != phase {
+        if delivery.exactly_once != exactly_once {
             return;
         }
         let Some(delivery) = window.inflight.complete(position) else { return };
-        let more = !window.queue.is_empty() || window.inflight.sent() < window.inflight.len();
         if ack.reason.is_error() {
             // [MQTT-4.8.2-6] A refused message is not given to another member of a group either.
             self.core.tally.dropped.add(Dropped::RefusedByClient);
         }
         self.forget_delivery(session_key, &delivery);
-        if more {
+        self.window_opened(session_key);
+    }
+
+    /// A client's window has room for another delivery.
+    #[inline]
+    fn window_opened(&mut self, session_key: Key) {
+        let Some(session) = self.core.sessions.get(session_key) else { return };
+        let waits = session
+            .window
+            .as_ref()
+            .is_some_and(|window| !window.queue.is_empty() || window.inflight.has_unsent());
+        let fetches = session.fetches != 0;
+        if waits {
             self.core.pump(session_key);
         }
-        if self.core.sessions.get(session_key).is_some_and(|session| session.fetches != 0) {
+        if fetches {
             self.fetch_more(session_key);
         }
     }
 
-    /// Lets go of a completed delivery's message and tells its group.
+    /// Lets go of a delivery's message and tells its group.
+    #[inline]
     fn forget_delivery(&mut self, session: Key, delivery: &Delivery) {
         if let Some(message) = delivery.message.some() {
             self.core.messages.release(message);

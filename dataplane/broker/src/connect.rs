@@ -251,9 +251,6 @@ impl Broker {
         session.expires = pelton_base::Wall::NEVER;
         // A will that was delayed is not sent: the session goes on [MQTT-3.1.3-9].
         session.will = request.will;
-        if let Some(window) = &mut session.window {
-            window.inflight.mark_unsent();
-        }
         let Some(link) = self.core.links.get_mut(key) else { return };
         link.session = session_key;
         link.state = State::Live;
@@ -325,7 +322,7 @@ impl Broker {
     fn session_came_back(&mut self, session_key: Key) {
         let Some(session) = self.core.sessions.get(session_key) else { return };
         let groups: Vec<_> = session.groups().collect();
-        self.core.pump(session_key);
+        self.core.come_back(session_key);
         for group in groups {
             self.tell_presence(group, session_key, true);
         }

@@ -8,7 +8,7 @@ use pelton_mqtt::{PacketId, PublishHead, QoS, Version};
 use crate::alias::Naming;
 use crate::counters::{Dropped, Tally, Traffic};
 use crate::fetch::LiveTopics;
-use crate::inflight::{PacketClock, Phase};
+use crate::inflight::{Delivery, PacketClock};
 use crate::link::Link;
 use crate::message::{Lazy, MessageId, Messages, Publication};
 use crate::queue::Queued;
@@ -155,9 +155,12 @@ impl Core {
         // A session that ends with its connection never sends again; a group's message may go to another.
         let keep = session.expiry_seconds != 0 || terms.group.is_some();
         let message = if keep { lazy.hold(&mut self.messages, publication) } else { MessageId::NONE };
-        let identifiers = (keep && !terms.identifiers.is_empty()).then(|| terms.identifiers.into());
-        let phase = if terms.qos == QoS::AtLeastOnce { Phase::AwaitAck } else { Phase::AwaitRec };
-        window.inflight.push(at, packet_id, phase, terms.retain, message, terms.group, identifiers);
+        let mut delivery =
+            Delivery::new(packet_id, terms.qos == QoS::ExactlyOnce, terms.retain, message, terms.group);
+        if keep && !terms.identifiers.is_empty() {
+            delivery.identifiers = Some(terms.identifiers.into());
+        }
+        window.inflight.push(at, delivery);
     }
 
     #[cold]
@@ -213,6 +216,18 @@ impl Core {
         self.tally.traffic.add(Traffic::Queued);
     }
 
+    /// The client is back: what it has of QoS 2 is released again, the rest follows by [`Core::pump`].
+    pub(crate) fn come_back(&mut self, session_key: Key) {
+        let Self { sessions, out, tally, .. } = self;
+        let Some(session) = sessions.get_mut(session_key) else { return };
+        let Session { window: Some(window), link, .. } = session else { return };
+        for packet_id in window.inflight.come_back() {
+            tally.traffic.add(Traffic::Retransmitted);
+            out.append(link.index, |bytes| crate::acknowledge::encode_pubrel(packet_id, bytes));
+        }
+        self.pump(session_key);
+    }
+
     /// Sends what a session has for its client while window and buffer have room: first what was under way
     /// when the client was last here, in its order [MQTT-4.4.0-1] [MQTT-4.6.0-1], then its queue.
     pub(crate) fn pump(&mut self, session_key: Key) {
@@ -224,20 +239,12 @@ impl Core {
             return;
         }
         let limit = settings.outbound_bytes_max as usize;
-        while out.queued(link_key.index) < limit && window.inflight.sent() < usize::from(link.send_window) {
+        while out.queued(link_key.index) < limit
+            && window.inflight.under_way() < usize::from(link.send_window)
+        {
             if let Some((position, delivery)) = window.inflight.next_unsent() {
                 tally.traffic.add(Traffic::Retransmitted);
-                let qos = match delivery.phase {
-                    Phase::AwaitAck => QoS::AtLeastOnce,
-                    Phase::AwaitRec => QoS::ExactlyOnce,
-                    Phase::AwaitComp => {
-                        let packet_id = delivery.packet_id;
-                        out.append(link_key.index, |bytes| {
-                            crate::acknowledge::encode_pubrel(packet_id, bytes)
-                        });
-                        continue;
-                    }
-                };
+                let qos = if delivery.exactly_once { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
                 let publication = messages.get(delivery.message);
                 let packet = Outgoings {
                     publication: &publication,
@@ -285,16 +292,15 @@ impl Core {
                 messages.release(queued.message);
                 MessageId::NONE
             };
-            let phase = if queued.qos == QoS::AtLeastOnce { Phase::AwaitAck } else { Phase::AwaitRec };
-            window.inflight.push(
-                at,
+            let mut delivery = Delivery::new(
                 packet_id,
-                phase,
+                queued.qos == QoS::ExactlyOnce,
                 queued.retain,
                 message,
                 queued.group,
-                queued.identifiers,
             );
+            delivery.identifiers = queued.identifiers;
+            window.inflight.push(at, delivery);
         }
     }
 }

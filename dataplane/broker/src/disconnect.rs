@@ -5,7 +5,7 @@ use pelton_mqtt::{Disconnect, FixedHeader, ReasonCode, Sender, Version};
 
 use crate::broker::{Broker, Handled};
 use crate::counters::{Dropped, Ended};
-use crate::inflight::{Delivery, Phase};
+use crate::inflight::Delivery;
 use crate::link::State;
 use crate::message::MessageId;
 use crate::session::NEVER_EXPIRES;
@@ -147,7 +147,7 @@ impl Broker {
         }
         let mut back: Vec<(GroupRef, MessageId)> = Vec::new();
         if let Some(window) = &mut session.window {
-            let goes = |delivery: &Delivery| delivery.group.is_some() && delivery.phase == Phase::AwaitAck;
+            let goes = |delivery: &Delivery| delivery.group.is_some() && !delivery.exactly_once;
             window
                 .inflight
                 .retain(|delivery| !goes(delivery), |delivery| back.push((delivery.group, delivery.message)));

@@ -1,5 +1,6 @@
 //! Deliveries under way to one client: the send window of QoS 1 and 2, in the order the messages were sent
-//! (which is the order they are sent again after a reconnect [MQTT-4.6.0-1]).
+//! (which is the order they are sent again after a reconnect [MQTT-4.6.0-1]), and behind them what is only
+//! waiting for its PUBCOMP: kept apart, so that whichever acknowledgement comes is answered at the front.
 //!
 //! Packet identifiers come from a clock of the shard, not of the session: every publish ticks it once, and
 //! all its deliveries carry the same identifier where that is free. A thousand subscribers of one message
@@ -16,27 +17,16 @@ use crate::shared::GroupRef;
 /// How many packet identifiers there are.
 const IDENTIFIERS: u32 = 65_535;
 
-/// Where a delivery stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// QoS 1: PUBLISH sent, PUBACK awaited.
-    AwaitAck,
-    /// QoS 2: PUBLISH sent, PUBREC awaited.
-    AwaitRec,
-    /// QoS 2: PUBREL sent, PUBCOMP awaited. The message itself is no longer needed.
-    AwaitComp,
-}
-
-/// One delivery under way.
+/// A delivery that was sent and not yet acknowledged: PUBACK (QoS 1) or PUBREC (QoS 2) is awaited.
 #[derive(Debug)]
 pub struct Delivery {
     /// Its packet identifier, in use until the delivery is complete.
     pub packet_id: PacketId,
-    /// Where it stands.
-    pub phase: Phase,
+    /// QoS 2.
+    pub exactly_once: bool,
     /// The retain flag it was sent with.
     pub retain: bool,
-    /// The clock's tick it was sent at; meaningless for deliveries from before this process.
+    /// The clock's tick it was sent at.
     clock: u32,
     /// The message, kept if it may have to be sent again.
     pub message: MessageId,
@@ -44,6 +34,13 @@ pub struct Delivery {
     pub group: GroupRef,
     /// Matched subscription identifiers.
     pub identifiers: Option<Box<[u32]>>,
+}
+
+/// A QoS 2 delivery that the client has: PUBREL was sent, PUBCOMP is awaited. The message is no longer needed.
+#[derive(Clone, Copy, Debug)]
+struct Released {
+    packet_id: PacketId,
+    clock: u32,
 }
 
 /// The clock packet identifiers are taken from; one a shard.
@@ -67,48 +64,61 @@ impl PacketClock {
 /// The window of one session.
 #[derive(Debug, Default)]
 pub struct Inflight {
-    deliveries: VecDeque<Delivery>,
-    /// How many, at the end, have not been sent on the present connection: the client came back, and sending
-    /// again keeps to its window as well.
+    /// Awaiting PUBACK or PUBREC, oldest first.
+    sent: VecDeque<Delivery>,
+    /// Awaiting PUBCOMP, in the order of their PUBRELs.
+    released: VecDeque<Released>,
+    /// How many of `sent`, at the end, have not been sent on the present connection: the client came back, and
+    /// sending again keeps to its window as well.
     unsent: usize,
-    /// Some delivery has an identifier that did not come from the clock within the last 65,535 ticks.
+    /// No tick of an entry is older.
+    floor: u32,
+    /// Some entry has an identifier that did not come from the clock within the last 65,535 ticks.
     searched: bool,
 }
 
 impl Inflight {
-    /// Deliveries under way.
+    /// Identifiers in use.
     #[inline]
     pub fn len(&self) -> usize {
-        self.deliveries.len()
+        self.sent.len() + self.released.len()
     }
 
     /// Whether nothing is under way.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.deliveries.is_empty()
+        self.len() == 0
     }
 
-    /// Deliveries sent on the present connection.
+    /// Deliveries under way on the present connection.
     #[inline]
-    pub fn sent(&self) -> usize {
-        self.deliveries.len() - self.unsent
+    pub fn under_way(&self) -> usize {
+        self.len() - self.unsent
     }
 
     /// Whether something new may be sent to a client with this window [MQTT-4.9.0-1].
     #[inline]
     pub fn is_open(&self, window: u16) -> bool {
-        self.unsent == 0 && self.deliveries.len() < usize::from(window)
+        self.unsent == 0 && self.len() < usize::from(window)
     }
 
-    /// The client is back on a new connection: everything is to be sent again.
-    pub fn mark_unsent(&mut self) {
-        self.unsent = self.deliveries.len();
+    /// The client is back on a new connection: everything is to be sent again. Returns the identifiers whose
+    /// PUBREL is to be sent again, in order; the deliveries follow by [`Inflight::next_unsent`].
+    pub fn come_back(&mut self) -> impl Iterator<Item = PacketId> + '_ {
+        self.unsent = self.sent.len();
+        self.released.iter().map(|released| released.packet_id)
+    }
+
+    /// Whether some delivery is to be sent again.
+    #[inline]
+    pub fn has_unsent(&self) -> bool {
+        self.unsent != 0
     }
 
     /// The oldest delivery that is to be sent again; counts as sent from here on.
     pub fn next_unsent(&mut self) -> Option<(usize, &Delivery)> {
-        let position = self.deliveries.len().checked_sub(self.unsent)?;
-        let delivery = self.deliveries.get(position)?;
+        let position = self.sent.len() - self.unsent;
+        let delivery = self.sent.get(position)?;
         self.unsent -= 1;
         Some((position, delivery))
     }
@@ -118,120 +128,143 @@ impl Inflight {
     /// # Panics
     /// If all identifiers are in use: a window is bounded by Receive Maximum, which is one below.
     #[inline]
-    pub fn identifier(&self, at: PacketClock) -> PacketId {
-        match self.deliveries.front() {
-            None => at.identifier(),
-            Some(_) if self.follows_clock(at) => at.identifier(),
-            Some(_) => self.search(at.identifier()),
-        }
+    pub fn identifier(&mut self, at: PacketClock) -> PacketId {
+        if self.follows_clock(at) { at.identifier() } else { self.search(at.identifier()) }
     }
 
     /// Whether the clock's identifier is free, so that the delivery shares its bytes with others.
     #[inline]
-    pub fn follows_clock(&self, at: PacketClock) -> bool {
-        match (self.deliveries.front(), self.deliveries.back()) {
-            // The newest may be of this very tick: a publish can reach a session by a shared group as well.
-            (Some(oldest), Some(newest)) => {
-                !self.searched && at.0.wrapping_sub(oldest.clock) < IDENTIFIERS && newest.clock != at.0
-            }
-            _ => true,
+    pub fn follows_clock(&mut self, at: PacketClock) -> bool {
+        if self.is_empty() {
+            return true;
         }
+        // The newest may be of this very tick: a publish can reach a session by a shared group as well.
+        if self.searched || self.sent.back().is_some_and(|newest| newest.clock == at.0) {
+            return false;
+        }
+        at.0.wrapping_sub(self.floor) < IDENTIFIERS || self.raise_floor(at)
+    }
+
+    /// The floor is a bound from when the oldest entry was another; looked at anew at most once in 65,535
+    /// ticks unless an entry really is that old.
+    #[cold]
+    fn raise_floor(&mut self, at: PacketClock) -> bool {
+        let clocks = self.sent.iter().map(|delivery| delivery.clock);
+        let clocks = clocks.chain(self.released.iter().map(|released| released.clock));
+        let age = clocks.map(|clock| at.0.wrapping_sub(clock)).max().unwrap_or(0);
+        self.floor = at.0.wrapping_sub(age);
+        age < IDENTIFIERS
     }
 
     #[cold]
     fn search(&self, from: PacketId) -> PacketId {
         let mut candidate = from;
-        loop {
-            if !self.has(candidate) {
-                return candidate;
-            }
-            candidate = PacketId::new(candidate.get().wrapping_add(1))
-                .or(PacketId::new(1))
-                .expect("1 is an identifier");
+        while self.has(candidate) {
+            let next = PacketId::new(candidate.get().wrapping_add(1)).or(PacketId::new(1));
+            candidate = next.expect("1 is an identifier");
             assert!(candidate != from, "a window leaves identifiers free");
         }
+        candidate
     }
 
     fn has(&self, id: PacketId) -> bool {
-        self.deliveries.iter().any(|delivery| delivery.packet_id == id)
+        self.sent.iter().any(|delivery| delivery.packet_id == id)
+            || self.released.iter().any(|released| released.packet_id == id)
     }
 
     /// Adds a delivery that was sent at tick `at` under an identifier from [`Inflight::identifier`].
     #[inline]
-    pub fn push(
-        &mut self,
-        at: PacketClock,
-        packet_id: PacketId,
-        phase: Phase,
-        retain: bool,
-        message: MessageId,
-        group: GroupRef,
-        identifiers: Option<Box<[u32]>>,
-    ) {
-        if self.deliveries.is_empty() {
+    pub fn push(&mut self, at: PacketClock, delivery: Delivery) {
+        if self.is_empty() {
             self.searched = false;
+            self.floor = at.0;
         }
-        if packet_id != at.identifier() {
-            self.searched = true;
-        }
-        self.deliveries.push_back(Delivery {
-            packet_id,
-            phase,
-            retain,
-            clock: at.0,
-            message,
-            group,
-            identifiers,
-        });
+        self.searched |= delivery.packet_id != at.identifier();
+        self.sent.push_back(Delivery { clock: at.0, ..delivery });
     }
 
-    /// The delivery with this identifier, if it is in one of `phases`.
+    /// The delivery with this identifier that awaits PUBACK or PUBREC.
     #[inline]
     pub fn find(&mut self, id: PacketId) -> Option<(usize, &mut Delivery)> {
-        // Clients acknowledge in order [MQTT-4.6.0-2]: the first is nearly always the one.
-        if self.deliveries.front().is_some_and(|first| first.packet_id == id) {
-            return self.deliveries.front_mut().map(|first| (0, first));
+        // Clients acknowledge in order [MQTT-4.6.0-2] [MQTT-4.6.0-3]: the first is nearly always the one.
+        if self.sent.front().is_some_and(|first| first.packet_id == id) {
+            return self.sent.front_mut().map(|first| (0, first));
         }
-        self.deliveries.iter_mut().enumerate().find(|(_, delivery)| delivery.packet_id == id)
+        self.sent.iter_mut().enumerate().find(|(_, delivery)| delivery.packet_id == id)
     }
 
     /// Takes a delivery out: it is complete.
     #[inline]
     pub fn complete(&mut self, position: usize) -> Option<Delivery> {
-        if position >= self.sent() {
-            self.unsent -= usize::from(position < self.deliveries.len());
+        if position >= self.sent.len() - self.unsent {
+            // Acknowledged before it was sent again: a late answer to the connection before.
+            self.unsent -= usize::from(position < self.sent.len());
         }
-        if position == 0 { self.deliveries.pop_front() } else { self.deliveries.remove(position) }
+        if position == 0 { self.sent.pop_front() } else { self.sent.remove(position) }
     }
 
-    /// All deliveries, oldest first.
+    /// The client has a QoS 2 delivery: from here on only PUBREL is sent for it [MQTT-4.3.3-6].
+    #[inline]
+    pub fn release(&mut self, position: usize) -> Option<Delivery> {
+        let delivery = self.complete(position)?;
+        self.released.push_back(Released { packet_id: delivery.packet_id, clock: delivery.clock });
+        Some(delivery)
+    }
+
+    /// Whether a PUBREL was sent for this identifier and PUBCOMP is awaited.
+    pub fn is_released(&self, id: PacketId) -> bool {
+        self.released.iter().any(|released| released.packet_id == id)
+    }
+
+    /// PUBCOMP: a QoS 2 delivery is complete. Whether it was awaited.
+    #[inline]
+    pub fn finish(&mut self, id: PacketId) -> bool {
+        if self.released.front().is_some_and(|first| first.packet_id == id) {
+            self.released.pop_front();
+            return true;
+        }
+        match self.released.iter().position(|released| released.packet_id == id) {
+            Some(position) => self.released.remove(position).is_some(),
+            None => false,
+        }
+    }
+
+    /// Deliveries that await PUBACK or PUBREC, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Delivery> {
-        self.deliveries.iter()
+        self.sent.iter()
     }
 
     /// Keeps only the deliveries for which `keep` holds; the others are handed to `gone`, oldest first.
     pub fn retain(&mut self, mut keep: impl FnMut(&Delivery) -> bool, mut gone: impl FnMut(Delivery)) {
-        for delivery in std::mem::take(&mut self.deliveries) {
+        for delivery in std::mem::take(&mut self.sent) {
             if keep(&delivery) {
-                self.deliveries.push_back(delivery);
+                self.sent.push_back(delivery);
             } else {
                 gone(delivery);
             }
         }
-        self.unsent = self.unsent.min(self.deliveries.len());
+        self.unsent = self.unsent.min(self.sent.len());
     }
 
     /// Takes every delivery out, oldest first.
     pub fn drain(&mut self) -> impl Iterator<Item = Delivery> {
         self.unsent = 0;
-        std::mem::take(&mut self.deliveries).into_iter()
+        self.released.clear();
+        std::mem::take(&mut self.sent).into_iter()
     }
+}
 
-    /// Bytes of heap held while nothing is under way, to be given back when a connection falls silent.
-    pub fn shrink(&mut self) {
-        if self.deliveries.is_empty() {
-            self.deliveries = VecDeque::new();
-        }
+impl Delivery {
+    /// A delivery under `packet_id`; its tick is set when it is pushed.
+    #[inline]
+    pub fn new(
+        packet_id: PacketId,
+        exactly_once: bool,
+        retain: bool,
+        message: MessageId,
+        group: GroupRef,
+    ) -> Self {
+        Self { packet_id, exactly_once, retain, clock: 0, message, group, identifiers: None }
     }
 }
 
@@ -367,7 +400,7 @@ mod tests {
 
     fn push(window: &mut Inflight, at: PacketClock) -> PacketId {
         let packet_id = window.identifier(at);
-        window.push(at, packet_id, Phase::AwaitAck, false, MessageId::NONE, GroupRef::NONE, None);
+        window.push(at, Delivery::new(packet_id, true, false, MessageId::NONE, GroupRef::NONE));
         packet_id
     }
 
@@ -384,9 +417,13 @@ mod tests {
             if round % 1000 == 0 && window.len() < 100 {
                 let packet_id = push(&mut window, at);
                 assert!(seen.insert(packet_id.get()), "identifier {packet_id:?} is in use");
-            } else if round % 1000 == 500 && window.len() > 50 {
-                let done = window.complete(1).unwrap();
-                seen.remove(&done.packet_id.get());
+            } else if round % 1000 == 500 && window.sent.len() > 50 {
+                // Released identifiers are in use as well.
+                window.release(1).unwrap();
+            } else if round % 1000 == 700 && window.released.len() > 20 {
+                let done = window.released[7].packet_id;
+                assert!(window.finish(done));
+                seen.remove(&done.get());
             }
         }
     }
@@ -402,6 +439,23 @@ mod tests {
         assert_eq!(window.find(ids[0]).unwrap().0, 0);
         assert_eq!(window.find(ids[4]).unwrap().0, 3);
         assert_eq!(window.len(), 4);
+    }
+
+    #[test]
+    fn sent_again_within_the_window() {
+        // covers [MQTT-4.4.0-1] [MQTT-4.6.0-1]
+        let mut clock = PacketClock::default();
+        let mut window = Inflight::default();
+        let ids: Vec<PacketId> = (0..4).map(|_| push(&mut window, clock.tick())).collect();
+        window.release(0).unwrap();
+        assert_eq!(window.come_back().collect::<Vec<_>>(), [ids[0]]);
+        assert!(!window.is_open(10), "nothing new overtakes what is sent again");
+        assert_eq!(window.under_way(), 1);
+        assert_eq!(window.next_unsent().map(|(_, delivery)| delivery.packet_id), Some(ids[1]));
+        let (position, _) = window.find(ids[3]).unwrap();
+        window.complete(position);
+        assert_eq!(window.next_unsent().map(|(_, delivery)| delivery.packet_id), Some(ids[2]));
+        assert!(window.next_unsent().is_none() && window.is_open(10));
     }
 
     proptest! {
