@@ -34,6 +34,7 @@ pub(super) struct Filter {
     pub(super) remote: ShardMask,
     pub(super) subscribers: SmallVec<[Subscriber; 2]>,
     /// Shared groups at home on this shard; boxed, since few filters have any.
+    #[expect(clippy::box_collection, reason = "eight bytes in every filter for what few have")]
     groups: Option<Box<Vec<u32>>>,
 }
 
