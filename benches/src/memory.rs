@@ -108,4 +108,8 @@ impl ByteStreams for Memory {
     }
 
     fn stop_listening(&mut self) {}
+
+    fn figures(&self) -> Vec<(&'static str, u64)> {
+        vec![("bytes_sent", self.sent)]
+    }
 }

@@ -157,6 +157,9 @@ pub trait ByteStreams {
 
     /// Stops accepting; open streams go on.
     fn stop_listening(&mut self);
+
+    /// What the transport counted, by name.
+    fn figures(&self) -> Vec<(&'static str, u64)>;
 }
 
 /// A transport of the operating system, which can put its thread to sleep.

@@ -66,6 +66,8 @@ pub struct Snapshot {
     pub filters: usize,
     /// Turns taken.
     pub turns: u64,
+    /// What the transport counted, by name.
+    pub transport: Vec<(&'static str, u64)>,
 }
 
 /// Questions of a shard to whoever decides on access.

@@ -196,6 +196,7 @@ impl<T: ByteStreams> Shard<T> {
             stored_bytes: broker.messages().bytes(),
             filters: broker.router().filter_count(),
             turns: self.turns,
+            transport: self.transport.figures(),
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Connection {
     pub(crate) paused: bool,
     /// There may be data that was not read: it was paused, or had its share of the turn.
     pub(crate) readable: bool,
+    /// The kernel reported the end: it is read until the end is met, since no further report comes.
+    pub(crate) ending: bool,
     /// It stands in the list of those to be read.
     pub(crate) queued: bool,
     /// A write found no room.
@@ -43,6 +45,7 @@ impl Connection {
             phase: Phase::Open,
             paused: false,
             readable: false,
+            ending: false,
             queued: false,
             blocked: false,
             writable: false,

@@ -147,11 +147,6 @@ impl Sockets {
         })
     }
 
-    /// What was counted.
-    pub fn counters(&self) -> &Counters<SocketCounter> {
-        &self.counters
-    }
-
     /// The thread that drives this transport is about to sleep, or awake.
     pub fn sleeper(&self) -> &Sleeper {
         &self.sleeper
@@ -192,6 +187,7 @@ impl Sockets {
             }
             if ready.readable || ready.ended {
                 connection.readable = true;
+                connection.ending |= ready.ended;
                 if !connection.queued && !connection.paused {
                     connection.queued = true;
                     self.ready.push_back(key);
@@ -279,7 +275,7 @@ impl Sockets {
             }
             Ok((len, _)) => {
                 self.counters.add_n(SocketCounter::BytesRead, len as u64);
-                if len == READ_BYTES {
+                if len == READ_BYTES || connection.ending {
                     // There may be more: it comes again when the others had their turn.
                     connection.readable = true;
                     connection.queued = true;
@@ -540,6 +536,10 @@ impl ByteStreams for Sockets {
         self.listeners.clear();
         self.accepting.clear();
         self.resting_until = None;
+    }
+
+    fn figures(&self) -> Vec<(&'static str, u64)> {
+        self.counters.iter().collect()
     }
 }
 
