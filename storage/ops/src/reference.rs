@@ -1,0 +1,350 @@
+//! The reference store: everything in memory, in the plainest form, with what a crash would leave.
+//!
+//! [`ReferenceStore::apply`] takes batches into the transaction that is open, [`ReferenceStore::commit`] makes
+//! it durable, [`ReferenceStore::crash`] forgets it. The simulator uses it as its disk; the LMDB engine is
+//! compared with it, operation for operation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::batch::{Batch, Completion, MessageHead, OpKind, SessionId, Step, Target};
+use crate::group::whole;
+use crate::image::SessionImage;
+use crate::page::{Entry, Loaded, LoadedSession, Page, PageRequest, Phase};
+
+/// A queued message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// QoS of the delivery.
+    pub qos: u8,
+    /// Retain flag of the delivery.
+    pub retain: bool,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Matched subscription identifiers.
+    pub identifiers: Vec<u32>,
+    /// The message.
+    pub message: Option<(MessageHead, Vec<u8>)>,
+}
+
+/// A session with all it has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// The encoded image.
+    pub image: Vec<u8>,
+    /// Filter to options and identifier.
+    pub subscriptions: BTreeMap<String, (u8, u32)>,
+    /// The queue, by sequence number.
+    pub queue: BTreeMap<u64, Queued>,
+    /// The sequence number after the last one used.
+    pub next_sequence: u64,
+    /// QoS 2 identifiers received and not released.
+    pub received: BTreeSet<u16>,
+}
+
+/// What a store holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Sessions.
+    pub sessions: BTreeMap<SessionId, Stored>,
+    /// Retained messages by topic.
+    pub retained: BTreeMap<Vec<u8>, (MessageHead, Vec<u8>)>,
+}
+
+/// A store in memory.
+#[derive(Clone, Debug, Default)]
+pub struct ReferenceStore {
+    durable: State,
+    open: State,
+    /// Batches that wait for the rest of a group, and those behind them, in the order they came.
+    held: Vec<Batch>,
+    /// Per shard: the number after the last operation of the open transaction.
+    until: BTreeMap<u16, u64>,
+}
+
+impl ReferenceStore {
+    /// Takes a batch into the open transaction, or holds it until the groups it has a part in are whole.
+    pub fn apply(&mut self, batch: Batch) {
+        self.held.push(batch);
+        let ready = whole(&self.held);
+        for (batch, ready) in std::mem::take(&mut self.held).into_iter().zip(ready) {
+            if ready {
+                self.apply_now(&batch);
+            } else {
+                self.held.push(batch);
+            }
+        }
+    }
+
+    fn apply_now(&mut self, batch: &Batch) {
+        for step in batch.walk() {
+            self.open.apply(&step);
+        }
+        self.until.insert(batch.shard, batch.end());
+    }
+
+    /// Makes the open transaction durable. Returns what each shard is told.
+    pub fn commit(&mut self) -> Vec<(u16, Completion)> {
+        self.durable = self.open.clone();
+        std::mem::take(&mut self.until)
+            .into_iter()
+            .map(|(shard, until)| (shard, Completion { until, failed: Vec::new() }))
+            .collect()
+    }
+
+    /// Power is lost: what was not committed is gone.
+    pub fn crash(&mut self) {
+        self.open = self.durable.clone();
+        self.held.clear();
+        self.until.clear();
+    }
+
+    /// What is durable.
+    pub fn durable(&self) -> &State {
+        &self.durable
+    }
+
+    /// What is durable, as it is handed out at the start.
+    pub fn load(&self) -> Vec<Loaded> {
+        let sessions = self.durable.sessions.iter().map(|(&session, stored)| {
+            let live = stored.queue.values();
+            Loaded::Session(Box::new(LoadedSession {
+                session,
+                image: SessionImage::decode(&stored.image).expect("the store keeps what it was given"),
+                subscriptions: stored
+                    .subscriptions
+                    .iter()
+                    .map(|(filter, &(options, identifier))| (filter.clone(), options, identifier))
+                    .collect(),
+                received: stored.received.iter().copied().collect(),
+                next_sequence: stored.next_sequence,
+                queued_messages: stored.queue.len() as u32,
+                queued_bytes: live
+                    .map(|queued| queued.message.as_ref().map_or(0, |(head, _)| head.body_len() as u64))
+                    .sum(),
+            }))
+        });
+        let retained =
+            self.durable.retained.values().map(|(head, body)| Loaded::Retained(*head, body.clone()));
+        sessions.chain(retained).collect()
+    }
+
+    /// Serves a page of what is durable.
+    pub fn page(&self, request: &PageRequest) -> Page {
+        let mut page = Page { token: request.token, complete: true, ..Page::default() };
+        let Some(stored) = self.durable.sessions.get(&request.session) else { return page };
+        for (&sequence, queued) in stored.queue.range(request.from..) {
+            if page.entries.len() == request.messages_max as usize
+                || (page.bytes.len() >= request.bytes_max as usize && !page.entries.is_empty())
+            {
+                page.complete = false;
+                break;
+            }
+            page.identifiers.extend_from_slice(&queued.identifiers);
+            if let Some((_, body)) = &queued.message {
+                page.bytes.extend_from_slice(body);
+            }
+            page.entries.push(Entry {
+                sequence,
+                qos: queued.qos,
+                retain: queued.retain,
+                phase: queued.phase,
+                identifiers: queued.identifiers.len() as u8,
+                message: queued.message.as_ref().map(|(head, _)| *head),
+            });
+        }
+        page
+    }
+}
+
+impl State {
+    fn apply(&mut self, step: &Step<'_>) {
+        match step.op.kind {
+            OpKind::PutSession { session, .. } => {
+                self.sessions.entry(session).or_default().image = step.bytes.to_vec();
+            }
+            OpKind::EndSession { session } => {
+                self.sessions.remove(&session);
+            }
+            OpKind::PutSubscription { session, options, identifier, .. } => {
+                if let Some(stored) = self.sessions.get_mut(&session) {
+                    let filter = String::from_utf8_lossy(step.bytes).into_owned();
+                    stored.subscriptions.insert(filter, (options, identifier));
+                }
+            }
+            OpKind::EndSubscription { session, .. } => {
+                if let Some(stored) = self.sessions.get_mut(&session) {
+                    stored.subscriptions.remove(&*String::from_utf8_lossy(step.bytes));
+                }
+            }
+            OpKind::Enqueue { message, .. } => {
+                let mut identifiers = step.identifiers;
+                for target in step.targets {
+                    let (own, rest) = identifiers.split_at(usize::from(target.identifiers));
+                    identifiers = rest;
+                    self.enqueue(target, own, message, step.bytes);
+                }
+            }
+            OpKind::Sent { session, sequence, packet_id } => {
+                if let Some(queued) = self.queued(session, sequence)
+                    && !matches!(queued.phase, Phase::Released(_))
+                {
+                    queued.phase = Phase::Sent(packet_id);
+                }
+            }
+            OpKind::Released { session, sequence } => {
+                if let Some(queued) = self.queued(session, sequence)
+                    && let Phase::Sent(packet_id) = queued.phase
+                {
+                    queued.phase = Phase::Released(packet_id);
+                    queued.message = None;
+                    queued.identifiers.clear();
+                }
+            }
+            OpKind::Done { session, sequence } => {
+                if let Some(stored) = self.sessions.get_mut(&session) {
+                    stored.queue.remove(&sequence);
+                }
+            }
+            OpKind::Received { session, packet_id } => {
+                if let Some(stored) = self.sessions.get_mut(&session) {
+                    stored.received.insert(packet_id);
+                }
+            }
+            OpKind::Unreceived { session, packet_id } => {
+                if let Some(stored) = self.sessions.get_mut(&session) {
+                    stored.received.remove(&packet_id);
+                }
+            }
+            OpKind::PutRetained { message } => {
+                let topic = step.bytes[..usize::from(message.topic)].to_vec();
+                self.retained.insert(topic, (message, step.bytes.to_vec()));
+            }
+            OpKind::EndRetained { .. } => {
+                self.retained.remove(step.bytes);
+            }
+            OpKind::Nothing => {}
+        }
+    }
+
+    fn enqueue(&mut self, target: &Target, identifiers: &[u32], message: MessageHead, body: &[u8]) {
+        // The session may have ended since: operations of one shard are in order, those of a group's home and
+        // its members' shards are not.
+        let Some(stored) = self.sessions.get_mut(&target.session) else { return };
+        stored.next_sequence = stored.next_sequence.max(target.sequence + 1);
+        let phase = match target.packet_id {
+            0 => Phase::Queued,
+            packet_id => Phase::Sent(packet_id),
+        };
+        stored.queue.insert(
+            target.sequence,
+            Queued {
+                qos: target.qos,
+                retain: target.retain,
+                phase,
+                identifiers: identifiers.to_vec(),
+                message: Some((message, body.to_vec())),
+            },
+        );
+    }
+
+    fn queued(&mut self, session: SessionId, sequence: u64) -> Option<&mut Queued> {
+        self.sessions.get_mut(&session)?.queue.get_mut(&sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pelton_base::Wall;
+
+    const SESSION: SessionId = SessionId { slot: 7, serial: 1 };
+
+    fn head(topic: &str, payload: &[u8]) -> MessageHead {
+        MessageHead {
+            topic: topic.len() as u16,
+            forwarded: 0,
+            payload: payload.len() as u32,
+            qos: 1,
+            retain: false,
+            expires: Wall::NEVER,
+            publisher: 0,
+            client_hash: 0,
+        }
+    }
+
+    fn image(client_id: &str) -> Vec<u8> {
+        let image = SessionImage {
+            kind: crate::SessionKind::Client,
+            client_id: client_id.to_owned(),
+            expiry_seconds: 60,
+            expires: Wall::NEVER,
+            will: None,
+        };
+        let mut bytes = Vec::new();
+        image.encode(&mut bytes);
+        bytes
+    }
+
+    fn enqueue(batch: &mut Batch, sequence: u64, payload: &[u8]) {
+        let target =
+            Target { session: SESSION, sequence, qos: 1, retain: false, packet_id: 0, identifiers: 1 };
+        batch.targets.push(target);
+        batch.identifiers.push(sequence as u32 + 100);
+        let kind = OpKind::Enqueue { message: head("t", payload), targets: 1 };
+        batch.push(kind, None, &[b"t", payload]);
+    }
+
+    fn store() -> ReferenceStore {
+        let mut store = ReferenceStore::default();
+        let mut batch = Batch::default();
+        let image = image("client");
+        batch.push(OpKind::PutSession { session: SESSION, image: image.len() as u32 }, None, &[&image]);
+        for sequence in 0..5 {
+            enqueue(&mut batch, sequence, b"payload");
+        }
+        store.apply(batch);
+        store
+    }
+
+    #[test]
+    fn a_crash_leaves_what_was_committed() {
+        let mut store = store();
+        assert_eq!(store.commit(), [(0, Completion { until: 6, failed: Vec::new() })]);
+        let before = store.durable().clone();
+        let mut batch = Batch { first: 6, ..Batch::default() };
+        batch.push(OpKind::Done { session: SESSION, sequence: 0 }, None, &[]);
+        store.apply(batch);
+        assert_eq!(store.durable(), &before, "not before the commit");
+        store.crash();
+        assert!(store.commit().is_empty());
+        assert_eq!(store.durable(), &before);
+    }
+
+    #[test]
+    fn a_queue_is_read_in_pages() {
+        let mut store = store();
+        store.commit();
+        let request =
+            PageRequest { token: 9, shard: 0, session: SESSION, from: 1, messages_max: 3, bytes_max: 1000 };
+        let page = store.page(&request);
+        assert_eq!(page.entries.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!((page.token, page.complete, &page.identifiers[..]), (9, false, &[101, 102, 103][..]));
+        let page = store.page(&PageRequest { from: 4, ..request });
+        assert!(page.complete && page.entries.len() == 1);
+        assert_eq!(page.bytes, b"tpayload");
+    }
+
+    #[test]
+    fn a_released_message_is_only_its_identifier() {
+        let mut store = store();
+        let mut batch = Batch { first: 6, ..Batch::default() };
+        batch.push(OpKind::Sent { session: SESSION, sequence: 0, packet_id: 17 }, None, &[]);
+        batch.push(OpKind::Released { session: SESSION, sequence: 0 }, None, &[]);
+        store.apply(batch);
+        store.commit();
+        let request =
+            PageRequest { token: 0, shard: 0, session: SESSION, from: 0, messages_max: 1, bytes_max: 1000 };
+        let entry = store.page(&request).entries[0];
+        assert_eq!((entry.phase, entry.message), (Phase::Released(17), None));
+    }
+}
