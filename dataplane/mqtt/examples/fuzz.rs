@@ -12,7 +12,7 @@ mod mutate;
 #[path = "../tests/codec/random.rs"]
 mod random;
 
-use pelton_mqtt::{Sender, Violation};
+use pelton_mqtt::{Sender, Version, Violation};
 
 fn main() {
     let mut arguments =
@@ -27,6 +27,7 @@ fn main() {
         let random = &mut random::Random::with_seed(case_seed);
         let (version, mut bytes) = corpus::random_packet(random);
         mutate::mutate(random, &mut bytes);
+        let version = if random.below(8) == 0 { Version::ALL[random.below(3)] } else { version };
         let sender = [Sender::Client, Sender::Server, Sender::Either][random.below(3)];
         let outcome = std::panic::catch_unwind(|| examine::examine(sender, version, &bytes));
         match outcome {

@@ -189,7 +189,7 @@ pub struct FixedHeader {
 }
 
 impl FixedHeader {
-    /// What only the version can decide; [`crate::frame()`] has checked the rest. Who
+    /// What only the version can decide; [`crate::frame()`] has checked the rest. [`crate::decode`] calls this; who
     /// calls a packet's own `decode` calls it first.
     ///
     /// # Errors
@@ -253,6 +253,8 @@ mod tests {
     fn the_usual_first_byte_is_right() {
         for packet_type in PacketType::ALL {
             assert_eq!(PacketType::of_first_byte(packet_type.first_byte()), Ok(packet_type));
+            // The standard's name is ours in capitals.
+            assert_eq!(packet_type.name(), format!("{packet_type:?}").to_uppercase());
         }
     }
 

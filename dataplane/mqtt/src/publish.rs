@@ -112,7 +112,7 @@ impl<'a> Publish<'a> {
     /// If the topic is longer than 65,535 bytes or the packet than [`MAX_PACKET`](crate::MAX_PACKET).
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
         let (block, remaining) = self.lengths(version);
-        out.reserve(5 + remaining);
+        out.reserve(1 + variable_len(remaining) + remaining);
         start(out, (self.dup, self.qos, self.retain), remaining, self.topic.as_bytes(), self.packet_id);
         if version.is_v5() {
             out.variable(block as u32);
@@ -201,16 +201,15 @@ impl PublishHead<'_> {
         alias + expiry + ids
     }
 
-    /// Bytes of the own properties, of all properties, and the remaining length.
+    /// Property length and remaining length.
     #[inline]
-    fn lengths(&self, version: Version) -> (usize, usize, usize) {
+    fn lengths(&self, version: Version) -> (usize, usize) {
         let fields = 2 + self.topic.len() + if self.packet_id.is_some() { 2 } else { 0 };
         if !version.is_v5() {
-            return (0, 0, fields + self.payload_len);
+            return (0, fields + self.payload_len);
         }
-        let own = self.own_len();
-        let block = own + self.forwarded_len;
-        (own, block, fields + variable_len(block) + block + self.payload_len)
+        let block = self.own_len() + self.forwarded_len;
+        (block, fields + variable_len(block) + block + self.payload_len)
     }
 
     /// The exact size of the packet, head and tail: what a receiver's maximum packet size is compared with
@@ -218,8 +217,15 @@ impl PublishHead<'_> {
     /// [`MAX_PACKET`](crate::MAX_PACKET) here; it must not be encoded then.
     #[inline]
     pub fn encoded_len(&self, version: Version) -> usize {
-        let (_, _, remaining) = self.lengths(version);
+        let (_, remaining) = self.lengths(version);
         1 + variable_len(remaining) + remaining
+    }
+
+    /// The bytes of the head alone: what [`PublishHead::encode`] appends.
+    #[inline]
+    pub fn head_len(&self, version: Version) -> usize {
+        let tail = self.payload_len + if version.is_v5() { self.forwarded_len } else { 0 };
+        self.encoded_len(version) - tail
     }
 
     /// Appends the head. Returns where in it the packet identifier is, counted from the head's first byte, so that
@@ -228,8 +234,8 @@ impl PublishHead<'_> {
     /// # Panics
     /// If the topic is longer than 65,535 bytes or the packet than [`MAX_PACKET`](crate::MAX_PACKET).
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Option<usize> {
-        let (own, block, remaining) = self.lengths(version);
-        out.reserve(5 + 2 + self.topic.len() + 2 + 4 + own);
+        let (block, remaining) = self.lengths(version);
+        out.reserve(self.head_len(version));
         let head = out.len();
         start(out, (self.dup, self.qos, self.retain), remaining, self.topic, self.packet_id);
         let id_at = self.packet_id.map(|_| out.len() - size_of::<u16>() - head);

@@ -157,7 +157,7 @@ impl<'a> Iterator for FilterIter<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::golden::{golden, packet, refused};
+    use crate::golden::{decoded, golden, packet, refused};
     use crate::packet::Packet;
 
     /// The standard's own example: a/b and c/d, packet identifier 10.
@@ -190,5 +190,16 @@ mod tests {
             refused(Version::V5, &[0xA2, 8, 0, 1, 2, 0x0B, 1, 0, 1, b'a']),
             Violation::PropertyNotAllowed
         );
+    }
+
+    #[test]
+    fn lists_are_equal_by_their_filters() {
+        let list = [RawFilter::new("a").unwrap(), RawFilter::new("b").unwrap()];
+        let bytes = packet(0xA2, &[&[0, 10], b"\0\x01a\0\x01b"]);
+        let Packet::Unsubscribe(decoded) = decoded(Version::V311, &bytes) else { panic!("not UNSUBSCRIBE") };
+        assert_eq!(decoded.filters, Filters::new(&list));
+        assert_ne!(decoded.filters, Filters::new(&list[..1]));
+        assert_ne!(decoded.filters, Filters::new(&[list[1], list[0]]));
+        assert_eq!(format!("{:?}", decoded.filters), format!("{list:?}"));
     }
 }

@@ -63,6 +63,7 @@ mod tests {
         for version in Version::ALL {
             assert_eq!(Version::from_level(version.level()), Some(version));
         }
+        assert_eq!(Version::ALL.map(Version::name), ["3.1", "3.1.1", "5.0"]);
         assert_eq!(Version::from_level(6), None);
         assert_eq!(Version::from_level(0x83), None, "the bridge bit is not part of the level");
     }

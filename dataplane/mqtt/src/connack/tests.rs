@@ -98,3 +98,13 @@ fn what_is_refused() {
         assert_eq!(refused(Version::V5, &[0x20, 5, 0, 0, 2, byte, value]), Violation::PropertyNotBoolean);
     }
 }
+
+#[test]
+fn only_what_is_there_is_printed() {
+    let properties = ConnAckProperties {
+        server_keep_alive: Some(5),
+        authentication_data: Some(b"s3cret"),
+        ..ConnAckProperties::default()
+    };
+    assert_eq!(format!("{properties:?}"), "[ServerKeepAlive(5), AuthenticationData(6 B)]");
+}

@@ -90,6 +90,32 @@ fn the_example_of_5_0() {
     assert_eq!(will.properties.forwardable(&mut Vec::new()), &block[..7]);
 }
 
+/// A will made from the properties of a PUBLISH: what belongs to a connection stays behind.
+#[test]
+fn a_will_holds_what_belongs_to_a_will() {
+    let text = [0x03, 0, 1, b't'];
+    for (block, left) in [
+        ([&[0x23, 0, 1], &text[..]].concat(), &text[..]),
+        ([&[0x0B, 1], &text[..]].concat(), &text[..]),
+        ([&text[..], &[0x23, 0, 1, 0x0B, 1]].concat(), &text[..]),
+        (text.to_vec(), &text[..]),
+        (vec![0x0B, 1], &[]),
+    ] {
+        let will = Will {
+            topic: TopicName::new("w").unwrap(),
+            payload: b"",
+            qos: QoS::AtMostOnce,
+            retain: true,
+            delay_interval: 0,
+            properties: PublishProperties::new(&block).unwrap(),
+        };
+        let mut out = Vec::new();
+        Connect { will: Some(will), ..plain(Version::V5, "c") }.encode(&mut out);
+        let expected = mqtt(5, &[&[0x26, 0, 60, 0], b"\0\x01c", &[left.len() as u8], left, b"\0\x01w\0\0"]);
+        assert_eq!(out, expected, "{block:02x?}");
+    }
+}
+
 #[test]
 fn version_3_1() {
     let bytes = packet(0x10, &[b"\0\x06MQIsdp", &[3, 0x02, 0, 60], b"\0\x01c"]);

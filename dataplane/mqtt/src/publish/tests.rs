@@ -111,8 +111,28 @@ fn every_property() {
     assert_eq!(properties.subscription_ids().collect::<Vec<_>>(), [129, 2]);
     assert_eq!(properties.user_properties(), UserProperties::new(&[("k", "1"), ("k", "2")]));
     assert_eq!(properties.iter().count(), 10);
+    assert!(!properties.is_empty() && PublishProperties::NONE.is_empty());
     assert_eq!(PublishProperties::NONE.iter().count(), 0);
     assert_eq!(PublishProperties::NONE.message_expiry(), None);
+}
+
+/// covers [MQTT-3.3.2-4]: absent, 0 and 1 are three things to forward and two to know.
+#[test]
+fn the_payload_format() {
+    assert!(PublishProperties::new(&[1, 1]).unwrap().payload_is_utf8());
+    assert!(!PublishProperties::new(&[1, 0]).unwrap().payload_is_utf8());
+    assert!(!PublishProperties::new(&[2, 0, 0, 0, 1]).unwrap().payload_is_utf8());
+    assert!(!PublishProperties::NONE.payload_is_utf8());
+}
+
+#[test]
+fn properties_are_equal_by_content_and_order() {
+    let of = |block| PublishProperties::new(block).unwrap();
+    assert_eq!(of(&[1, 1, 0x23, 0, 1]), of(&[1, 1, 0x23, 0, 1]));
+    assert_ne!(of(&[1, 1, 0x23, 0, 1]), of(&[1, 1, 0x23, 0, 2]));
+    assert_ne!(of(&[1, 1, 0x23, 0, 1]), of(&[0x23, 0, 1, 1, 1]));
+    assert_ne!(of(&[1, 1]), PublishProperties::NONE);
+    assert_eq!(format!("{:?}", of(&[1, 1, 0x23, 0, 1])), "[PayloadIsUtf8(true), TopicAlias(1)]");
 }
 
 /// covers [MQTT-3.3.4-6]

@@ -45,3 +45,15 @@ fn what_is_refused() {
     assert_eq!(refused(Version::V311, &[0x90, 3, 0, 0, 0]), Violation::PacketIdZero);
     assert_eq!(refused(Version::V5, &[0x90, 6, 0, 1, 2, 0x0B, 1, 0]), Violation::PropertyNotAllowed);
 }
+
+#[test]
+fn lists_are_equal_by_their_codes() {
+    let codes = [ReasonCode::Success, ReasonCode::GrantedQos1];
+    let list = ReasonCodes::new(&codes);
+    let decoded = ReasonCodes::decode(PacketType::SubAck, &[0, 1]).unwrap();
+    assert_eq!(list, decoded);
+    assert_ne!(list, ReasonCodes::decode(PacketType::SubAck, &[0]).unwrap());
+    assert_ne!(list, ReasonCodes::decode(PacketType::SubAck, &[0, 2]).unwrap());
+    assert_eq!(format!("{decoded:?}"), "[Success, GrantedQos1]");
+    assert!(ReasonCodes::new(&[]).is_empty() && !decoded.is_empty());
+}

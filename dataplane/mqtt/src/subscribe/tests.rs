@@ -118,3 +118,15 @@ fn a_filter_with_a_wrong_wildcard_is_kept() {
         ]
     );
 }
+
+#[test]
+fn lists_are_equal_by_their_entries() {
+    let list = [entry("a", SubscribeOptions::default()), entry("b", SubscribeOptions::new(QoS::AtLeastOnce))];
+    let whole = Subscriptions::new(&list);
+    let bytes = packet(0x82, &[&[0, 10], b"\0\x01a\x00\0\x01b\x01"]);
+    let Packet::Subscribe(decoded) = decoded(Version::V311, &bytes) else { panic!("not SUBSCRIBE") };
+    assert_eq!(decoded.subscriptions, whole);
+    assert_ne!(decoded.subscriptions, Subscriptions::new(&list[..1]));
+    assert_ne!(decoded.subscriptions, Subscriptions::new(&[list[0], list[0]]));
+    assert_eq!(format!("{:?}", decoded.subscriptions), format!("{list:?}"));
+}

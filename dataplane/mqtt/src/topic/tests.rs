@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 
 fn name(text: &str) -> Result<&str, Violation> {
     RawTopic::new(text.as_bytes()).check().map(TopicName::as_str).map_err(DecodeError::rule)
@@ -24,6 +25,7 @@ fn topic_names() {
     }
     assert_eq!(name("a\0"), Err(Violation::StringHasNull));
     assert_eq!(TopicName::new("a\0").unwrap_err().rule(), Violation::StringHasNull);
+    assert_eq!(format!("{:?}", RawTopic::new(b"a\xFF")), "RawTopic(a\\xff)");
     assert_eq!(RawTopic::new(b"\xC0\x80").check().unwrap_err().rule(), Violation::StringNotUtf8);
 }
 
@@ -126,5 +128,38 @@ fn matching() {
     for (text, topic, expected) in table {
         let topic_name = TopicName::new(topic).unwrap();
         assert_eq!(filter(text).unwrap().matches(topic_name), expected, "{text} {topic}");
+    }
+}
+
+/// The same meaning said recursively, on lists of levels.
+fn matches_levels(filter: &[&str], topic: &[&str]) -> bool {
+    match (filter, topic) {
+        ([], []) => true,
+        (["#"], _) => true,
+        (["+", filter @ ..], [_, topic @ ..]) => matches_levels(filter, topic),
+        ([level, filter @ ..], [name, topic @ ..]) => level == name && matches_levels(filter, topic),
+        _ => false,
+    }
+}
+
+proptest! {
+    /// covers [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.2-1]
+    #[test]
+    fn matching_agrees_with_the_recursive_definition(text in "[ab+#$/]{1,7}", topic in "[$]?[ab/]{1,7}") {
+        if let (Ok(filter), Ok(topic)) = (TopicFilter::new(&text), TopicName::new(&topic)) {
+            let levels: Vec<_> = text.split('/').collect();
+            let names: Vec<_> = topic.as_str().split('/').collect();
+            let hidden = topic.as_str().starts_with('$') && text.starts_with(['+', '#']);
+            prop_assert_eq!(filter.matches(topic), !hidden && matches_levels(&levels, &names));
+        }
+    }
+
+    /// A filter without wildcards matches its own text and nothing else.
+    #[test]
+    fn a_plain_filter_matches_itself_alone(text in "[ab$/]{1,7}", other in "[ab$/]{1,7}") {
+        let filter = TopicFilter::new(&text).unwrap();
+        prop_assert!(!filter.has_wildcards());
+        prop_assert!(filter.matches(TopicName::new(&text).unwrap()));
+        prop_assert_eq!(filter.matches(TopicName::new(&other).unwrap()), text == other);
     }
 }

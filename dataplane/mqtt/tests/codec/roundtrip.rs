@@ -1,6 +1,9 @@
 //! What is written is what is read, for every packet type and version.
 
-use pelton_mqtt::{Frame, MAX_PACKET, Packet, PacketType, Sender, Version, decode, frame};
+use pelton_mqtt::{
+    Frame, MAX_PACKET, Packet, PacketId, PacketType, Property, Publish, PublishHead, Sender, Version, decode,
+    frame,
+};
 use proptest::prelude::*;
 
 use crate::corpus::{Seed, with_packet};
@@ -123,6 +126,82 @@ proptest! {
                     Ok(())
                 }).transpose()?;
             }
+        }
+    }
+
+    /// One message for many receivers: each head with the shared tail behind it is a packet that says what the head
+    /// says and what was forwarded, and a copy with another packet identifier is that packet with that identifier.
+    #[test]
+    fn a_head_and_the_shared_tail_are_a_packet(
+        seed in seed(),
+        alias in proptest::option::of(1..=u16::MAX),
+        expiry in proptest::option::of(any::<u32>()),
+        subscription_ids in proptest::collection::vec(1..=268_435_455u32, 0..4),
+        other_id in 1..=u16::MAX,
+        topic_again in any::<bool>(),
+    ) {
+        for version in Version::ALL {
+            with_packet(&seed, PacketType::Publish, Version::V5, |packet| {
+                let Packet::Publish(message) = packet else { panic!("not PUBLISH") };
+                let mut scratch = Vec::new();
+                let forwarded = message.properties.forwardable(&mut scratch);
+                let has_topic = !message.topic.is_empty() && (topic_again || alias.is_none() || !version.is_v5());
+                let topic = match (has_topic, alias) {
+                    (true, _) => message.topic.as_bytes(),
+                    (false, Some(_)) if version.is_v5() => b"",
+                    (false, _) => b"t",
+                };
+                let head = PublishHead {
+                    dup: message.dup,
+                    qos: message.qos,
+                    retain: message.retain,
+                    topic,
+                    packet_id: message.packet_id,
+                    topic_alias: alias,
+                    message_expiry: expiry,
+                    subscription_ids: &subscription_ids,
+                    forwarded_len: forwarded.len(),
+                    payload_len: message.payload.len(),
+                };
+                let mut bytes = Vec::new();
+                let id_at = head.encode(version, &mut bytes);
+                prop_assert_eq!(id_at.is_some(), message.packet_id.is_some());
+                prop_assert_eq!(bytes.len(), head.head_len(version));
+                if version.is_v5() {
+                    bytes.extend_from_slice(forwarded);
+                }
+                bytes.extend_from_slice(message.payload);
+                prop_assert_eq!(bytes.len(), head.encoded_len(version));
+
+                let check = |bytes: &[u8], packet_id: Option<PacketId>| {
+                    let (Packet::Publish(got), _) = first_packet(version, bytes) else { panic!("not PUBLISH") };
+                    let flags = |publish: &Publish<'_>| (publish.dup, publish.qos, publish.retain);
+                    prop_assert_eq!(flags(&got), flags(&message));
+                    prop_assert_eq!(got.topic.as_bytes(), topic);
+                    prop_assert_eq!((got.packet_id, got.payload), (packet_id, message.payload));
+                    let of_head = |property: &Property<'_>| {
+                        let (expiry, alias, ids) = (0x02, 0x23, 0x0B);
+                        [expiry, alias, ids].contains(&property.id())
+                    };
+                    let mut own: Vec<_> = expiry.map(Property::MessageExpiry).into_iter().collect();
+                    own.extend(alias.map(Property::TopicAlias));
+                    own.extend(subscription_ids.iter().copied().map(Property::SubscriptionId));
+                    if !version.is_v5() {
+                        prop_assert!(got.properties.is_empty());
+                        return Ok(());
+                    }
+                    prop_assert!(got.properties.iter().filter(of_head).eq(own));
+                    let passed_on = got.properties.iter().filter(|property| !of_head(property));
+                    prop_assert!(passed_on.eq(message.properties.iter().filter(|property| !of_head(property))));
+                    Ok(())
+                };
+                check(&bytes, message.packet_id)?;
+                if let Some(at) = id_at {
+                    bytes[at..at + 2].copy_from_slice(&other_id.to_be_bytes());
+                    check(&bytes, PacketId::new(other_id))?;
+                }
+                Ok(())
+            }).transpose()?;
         }
     }
 }
