@@ -17,15 +17,8 @@ fn publish(version: Version, qos: QoS, block: &[u8], size: usize) -> Vec<u8> {
     let mut payload = vec![b'x'];
     loop {
         let properties = PublishProperties::new(block).expect("a block that is right");
-        let publish = Publish {
-            dup: false,
-            qos,
-            retain: false,
-            topic: RawTopic::new(TOPIC),
-            packet_id: if qos == QoS::AtMostOnce { None } else { PacketId::new(77) },
-            properties,
-            payload: &payload,
-        };
+        let packet_id = if qos == QoS::AtMostOnce { None } else { PacketId::new(77) };
+        let publish = Publish { qos, packet_id, properties, ..Publish::new(RawTopic::new(TOPIC), &payload) };
         if publish.encoded_len(version) >= size {
             let mut out = Vec::new();
             publish.encode(version, &mut out);

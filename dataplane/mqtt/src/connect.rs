@@ -87,6 +87,21 @@ pub struct ConnectProperties<'a> {
 }
 
 impl<'a> Connect<'a> {
+    /// A CONNECT with a clean start and nothing else: no keep alive, no will, nobody's name.
+    pub fn new(version: Version, client_id: &'a str) -> Self {
+        Self {
+            version,
+            bridge: false,
+            clean_start: true,
+            keep_alive: 0,
+            client_id,
+            will: None,
+            user_name: None,
+            password: None,
+            properties: ConnectProperties::default(),
+        }
+    }
+
     /// Decodes the body, version and all.
     ///
     /// # Errors

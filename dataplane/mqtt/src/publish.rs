@@ -34,6 +34,19 @@ pub struct Publish<'a> {
 }
 
 impl<'a> Publish<'a> {
+    /// A PUBLISH at QoS 0 without flags and properties.
+    pub const fn new(topic: RawTopic<'a>, payload: &'a [u8]) -> Self {
+        Self {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            topic,
+            packet_id: None,
+            properties: PublishProperties::NONE,
+            payload,
+        }
+    }
+
     /// Decodes what either side may send. A broker uses [`Publish::decode_from_client`].
     ///
     /// `first` is the first byte of the packet, `body` what follows the fixed header. Who calls this without

@@ -114,7 +114,20 @@ impl SubscribeOptions {
     }
 }
 
+impl<'a> Subscription<'a> {
+    /// A subscription that asks for a QoS and leaves the other options as in 3.x.
+    pub const fn new(filter: RawFilter<'a>, qos: QoS) -> Self {
+        Self { filter, options: SubscribeOptions::new(qos) }
+    }
+}
+
 impl<'a> Subscribe<'a> {
+    /// A SUBSCRIBE without properties.
+    pub const fn new(packet_id: PacketId, subscriptions: &'a [Subscription<'a>]) -> Self {
+        let subscriptions = Subscriptions::new(subscriptions);
+        Self { packet_id, subscription_id: None, user_properties: UserProperties::NONE, subscriptions }
+    }
+
     /// Decodes the body.
     ///
     /// # Errors

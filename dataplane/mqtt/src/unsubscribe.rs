@@ -21,6 +21,11 @@ pub struct Unsubscribe<'a> {
 }
 
 impl<'a> Unsubscribe<'a> {
+    /// An UNSUBSCRIBE without properties.
+    pub const fn new(packet_id: PacketId, filters: &'a [RawFilter<'a>]) -> Self {
+        Self { packet_id, user_properties: UserProperties::NONE, filters: Filters::new(filters) }
+    }
+
     /// Decodes the body.
     ///
     /// # Errors
@@ -164,11 +169,7 @@ mod tests {
     #[test]
     fn the_example_of_the_standard() {
         let filters = [RawFilter::new("a/b").unwrap(), RawFilter::new("c/d").unwrap()];
-        let unsubscribe = Unsubscribe {
-            packet_id: PacketId::new(10).unwrap(),
-            user_properties: UserProperties::NONE,
-            filters: Filters::new(&filters),
-        };
+        let unsubscribe = Unsubscribe::new(PacketId::new(10).unwrap(), &filters);
         let payload = b"\0\x03a/b\0\x03c/d";
         golden(Version::V31, Packet::Unsubscribe(unsubscribe), &packet(0xA2, &[&[0, 10], payload]));
         golden(Version::V311, Packet::Unsubscribe(unsubscribe), &packet(0xA2, &[&[0, 10], payload]));

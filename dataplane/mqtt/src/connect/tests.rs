@@ -5,17 +5,7 @@ use crate::packet::Packet;
 use crate::reason::{ConnectReturnCode, ReasonCode};
 
 fn plain(version: Version, client_id: &str) -> Connect<'_> {
-    Connect {
-        version,
-        bridge: false,
-        clean_start: true,
-        keep_alive: 60,
-        client_id,
-        will: None,
-        user_name: None,
-        password: None,
-        properties: ConnectProperties::default(),
-    }
+    Connect { keep_alive: 60, ..Connect::new(version, client_id) }
 }
 
 /// A version 3.1.1 or 5 CONNECT from the level on.

@@ -21,15 +21,7 @@ fn id(number: u16) -> Option<PacketId> {
 }
 
 fn plain<'a>(topic: &'a [u8], payload: &'a [u8]) -> Publish<'a> {
-    Publish {
-        dup: false,
-        qos: QoS::AtMostOnce,
-        retain: false,
-        topic: RawTopic::new(topic),
-        packet_id: None,
-        properties: PublishProperties::NONE,
-        payload,
-    }
+    Publish::new(RawTopic::new(topic), payload)
 }
 
 /// The standard's own example (figure 3-9 of 5.0, 3.11 of 3.1.1): topic a/b, packet identifier 10.

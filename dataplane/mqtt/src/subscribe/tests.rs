@@ -7,20 +7,16 @@ fn entry(filter: &str, options: SubscribeOptions) -> Subscription<'_> {
 }
 
 fn subscribe<'a>(list: &'a [Subscription<'a>]) -> Subscribe<'a> {
-    Subscribe {
-        packet_id: PacketId::new(10).unwrap(),
-        subscription_id: None,
-        user_properties: UserProperties::NONE,
-        subscriptions: Subscriptions::new(list),
-    }
+    Subscribe::new(PacketId::new(10).unwrap(), list)
 }
 
 /// The standard's own example: a/b at QoS 1, c/d at QoS 2, packet identifier 10.
 #[test]
 fn the_example_of_the_standard() {
+    let filter = |text| RawFilter::new(text).unwrap();
     let list = [
-        entry("a/b", SubscribeOptions::new(QoS::AtLeastOnce)),
-        entry("c/d", SubscribeOptions::new(QoS::ExactlyOnce)),
+        Subscription::new(filter("a/b"), QoS::AtLeastOnce),
+        Subscription::new(filter("c/d"), QoS::ExactlyOnce),
     ];
     let payload = b"\0\x03a/b\x01\0\x03c/d\x02";
     golden(Version::V31, Packet::Subscribe(subscribe(&list)), &packet(0x82, &[&[0, 10], payload]));
