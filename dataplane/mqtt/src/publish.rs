@@ -237,8 +237,12 @@ impl PublishHead<'_> {
     /// The bytes of the head alone: what [`PublishHead::encode`] appends.
     #[inline]
     pub fn head_len(&self, version: Version) -> usize {
-        let tail = self.payload_len + if version.is_v5() { self.forwarded_len } else { 0 };
-        self.encoded_len(version) - tail
+        self.encoded_len(version) - self.tail_len(version)
+    }
+
+    #[inline]
+    fn tail_len(&self, version: Version) -> usize {
+        self.payload_len + if version.is_v5() { self.forwarded_len } else { 0 }
     }
 
     /// Appends the head. Returns where in it the packet identifier is, counted from the head's first byte, so that
@@ -248,7 +252,7 @@ impl PublishHead<'_> {
     /// If the topic is longer than 65,535 bytes or the packet than [`MAX_PACKET`](crate::MAX_PACKET).
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Option<usize> {
         let (block, remaining) = self.lengths(version);
-        out.reserve(self.head_len(version));
+        out.reserve(1 + variable_len(remaining) + remaining - self.tail_len(version));
         let head = out.len();
         start(out, (self.dup, self.qos, self.retain), remaining, self.topic, self.packet_id);
         let id_at = self.packet_id.map(|_| out.len() - size_of::<u16>() - head);

@@ -43,8 +43,6 @@ fn first_packet(version: Version, stream: &[u8]) -> (Packet<'_>, usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
-
     /// Encoded, decoded, the same; of the length that was announced; and the bytes behind it do not matter.
     #[test]
     fn every_packet_comes_back(seed in seed(), behind in proptest::collection::vec(any::<u8>(), 0..9)) {
