@@ -66,7 +66,7 @@ impl Bench {
 
     /// A connected client.
     pub fn client(&mut self, version: Version, client_id: &str) -> Key {
-        let key = self.broker.handle_opened(0).expect("room");
+        let key = self.broker.handle_opened().expect("room");
         self.feed(key, &connect(version, client_id));
         self.flush();
         key
@@ -179,7 +179,7 @@ pub fn workloads() -> Vec<Workload> {
     let packet = connect(Version::V311, "comes-and-goes");
     all.push(Workload::new("broker/connect and disconnect", 100, move || {
         for _ in 0..100 {
-            let key = bench.broker.handle_opened(0).expect("room");
+            let key = bench.broker.handle_opened().expect("room");
             bench.feed(key, &packet);
             bench.feed(key, &[0xE0, 0]);
             bench.flush();

@@ -226,13 +226,13 @@ impl Broker {
     }
 
     /// A connection was accepted. `None`: the broker is full, the shard closes it.
-    pub fn handle_opened(&mut self, listener: u16) -> Option<Key> {
+    pub fn handle_opened(&mut self) -> Option<Key> {
         self.core.tally.accepted += 1;
         if self.core.links.len() >= self.core.settings.connections_max as usize {
             self.core.tally.ended.add(Ended::Full);
             return None;
         }
-        let link = self.core.links.insert(Link::new(listener, self.core.mono));
+        let link = self.core.links.insert(Link::new(self.core.mono));
         self.core.out.open(link.index);
         // No CONNECT in time: section 3.1.4 leaves the "reasonable amount of time" to the server.
         let timeout = u64::from(self.core.settings.connect_timeout_ms);

@@ -84,8 +84,6 @@ pub struct Link {
     pub(crate) unacknowledged: u16,
     /// Topic aliases the client may set.
     pub(crate) alias_in_max: u16,
-    /// Which listener accepted it.
-    pub(crate) listener: u16,
     pub(crate) extra: Option<Box<LinkExtra>>,
 }
 
@@ -102,7 +100,7 @@ impl LinkExtra {
 }
 
 impl Link {
-    pub(crate) fn new(listener: u16, now: Mono) -> Self {
+    pub(crate) fn new(now: Mono) -> Self {
         Self {
             session: Key::NONE,
             state: State::New,
@@ -117,7 +115,6 @@ impl Link {
             send_window: u16::MAX,
             unacknowledged: 0,
             alias_in_max: 0,
-            listener,
             extra: None,
         }
     }

@@ -141,8 +141,8 @@ impl Broker {
     }
 
     /// A connection of this shard was handed to it by another: CONNECT and what followed come next.
-    pub fn handle_attached(&mut self, listener: u16) -> Option<Key> {
-        let link = self.handle_opened(listener);
+    pub fn handle_attached(&mut self) -> Option<Key> {
+        let link = self.handle_opened();
         // Counted where it was accepted.
         self.core.tally.accepted -= 1;
         link

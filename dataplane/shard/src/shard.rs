@@ -230,7 +230,7 @@ impl<T: ByteStreams> Shard<T> {
     fn take_over(&mut self, handed: HandedOver<T::Handover>) {
         let HandedOver { stream, bytes, listener } = handed;
         let Some((stream, _)) = self.transport.attach(stream) else { return };
-        let Some(key) = self.broker.handle_attached(listener) else {
+        let Some(key) = self.broker.handle_attached() else {
             self.transport.close(stream, Ending::Abort);
             return;
         };
@@ -269,7 +269,7 @@ impl<T: ByteStreams> Shard<T> {
                     self.transport.recycle(chunk);
                     self.flush_urgent();
                 }
-                StreamEvent::Opened { stream, peer } => match self.broker.handle_opened(peer.listener) {
+                StreamEvent::Opened { stream, peer } => match self.broker.handle_opened() {
                     Some(key) => self.open(key, stream, peer.listener),
                     None => self.transport.close(stream, Ending::Abort),
                 },

@@ -17,7 +17,7 @@ use pelton_shard::Snapshot;
 use pelton_sockets::Bind;
 
 /// Starts a broker on a port of the system's choice.
-pub fn start(shards: u16, settings: Settings) -> (Fleet, SocketAddr) {
+pub(crate) fn start(shards: u16, settings: Settings) -> (Fleet, SocketAddr) {
     let plan = Plan {
         binds: vec![Bind { address: SocketAddr::from(([127, 0, 0, 1], 0)) }],
         shards,
@@ -33,7 +33,7 @@ pub fn start(shards: u16, settings: Settings) -> (Fleet, SocketAddr) {
 }
 
 /// Waits until `holds` of the shards' snapshots.
-pub fn wait_until(fleet: &Fleet, what: &str, mut holds: impl FnMut(&[Snapshot]) -> bool) {
+pub(crate) fn wait_until(fleet: &Fleet, what: &str, mut holds: impl FnMut(&[Snapshot]) -> bool) {
     let until = Instant::now() + Duration::from_secs(10);
     loop {
         let snapshots = fleet.snapshots(Duration::from_secs(1));
@@ -46,7 +46,7 @@ pub fn wait_until(fleet: &Fleet, what: &str, mut holds: impl FnMut(&[Snapshot]) 
 }
 
 /// A transport counter over all shards.
-pub fn transport(snapshots: &[Snapshot], name: &str) -> u64 {
+pub(crate) fn transport(snapshots: &[Snapshot], name: &str) -> u64 {
     snapshots
         .iter()
         .flat_map(|snapshot| &snapshot.transport)
@@ -55,21 +55,21 @@ pub fn transport(snapshots: &[Snapshot], name: &str) -> u64 {
         .sum()
 }
 
-pub struct Client {
-    pub stream: TcpStream,
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
     bytes: Vec<u8>,
     version: Version,
 }
 
 impl Client {
-    pub fn open(address: SocketAddr, version: Version) -> Self {
+    pub(crate) fn open(address: SocketAddr, version: Version) -> Self {
         let stream = TcpStream::connect(address).expect("the broker listens");
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         Self { stream, bytes: Vec::new(), version }
     }
 
-    pub fn connect(address: SocketAddr, version: Version, client_id: &str, clean: bool) -> Self {
+    pub(crate) fn connect(address: SocketAddr, version: Version, client_id: &str, clean: bool) -> Self {
         let mut client = Self::open(address, version);
         client.send(&connect_packet(version, client_id, clean));
         let connack = client.receive().expect("CONNACK");
@@ -77,11 +77,11 @@ impl Client {
         client
     }
 
-    pub fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
-    pub fn subscribe(&mut self, filter: &str, qos: QoS) {
+    pub(crate) fn subscribe(&mut self, filter: &str, qos: QoS) {
         let list =
             [Subscription { filter: RawFilter::new(filter).unwrap(), options: SubscribeOptions::new(qos) }];
         let mut bytes = Vec::new();
@@ -97,12 +97,12 @@ impl Client {
         assert_eq!(suback[0], 0x90, "{suback:?}");
     }
 
-    pub fn publish(&mut self, topic: &str, qos: QoS, packet_id: u16, payload: &[u8]) {
+    pub(crate) fn publish(&mut self, topic: &str, qos: QoS, packet_id: u16, payload: &[u8]) {
         self.send(&publish_packet(self.version, topic, qos, packet_id, payload));
     }
 
     /// The next packet, or `None` when the broker has closed the connection.
-    pub fn receive(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn receive(&mut self) -> Option<Vec<u8>> {
         loop {
             if let Frame::Complete { total, .. } =
                 frame(&self.bytes, MAX_PACKET).expect("the broker sends MQTT")
@@ -120,7 +120,7 @@ impl Client {
     }
 
     /// The payload of the next PUBLISH (QoS 0), skipping nothing else.
-    pub fn receive_payload(&mut self) -> Vec<u8> {
+    pub(crate) fn receive_payload(&mut self) -> Vec<u8> {
         let packet = self.receive().expect("PUBLISH");
         assert_eq!(packet[0] >> 4, PacketType::Publish as u8, "{packet:?}");
         let header = 2 + packet[1..].iter().take_while(|&&byte| byte & 0x80 != 0).count();
@@ -130,7 +130,7 @@ impl Client {
     }
 }
 
-pub fn connect_packet(version: Version, client_id: &str, clean_start: bool) -> Vec<u8> {
+pub(crate) fn connect_packet(version: Version, client_id: &str, clean_start: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
     Connect {
         version,
@@ -147,7 +147,13 @@ pub fn connect_packet(version: Version, client_id: &str, clean_start: bool) -> V
     bytes
 }
 
-pub fn publish_packet(version: Version, topic: &str, qos: QoS, packet_id: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn publish_packet(
+    version: Version,
+    topic: &str,
+    qos: QoS,
+    packet_id: u16,
+    payload: &[u8],
+) -> Vec<u8> {
     let mut bytes = Vec::new();
     PublishHead {
         dup: false,
