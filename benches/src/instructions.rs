@@ -4,6 +4,7 @@
 //! it fails if a workload needs more than a twentieth more than it says. `instructions --write` writes the
 //! table anew. A workload is run in a process of its own under valgrind, once with few and once with many
 //! runs: the difference is the cost of the runs without set-up.
+#![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

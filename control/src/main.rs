@@ -1,4 +1,6 @@
 //! tmp
+#![forbid(unsafe_code)]
+
 use pelton_base::Rng;
 use pelton_broker::Settings;
 use pelton_runtime::{Fleet, Idle, Plan};

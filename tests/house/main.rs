@@ -1,0 +1,6 @@
+//! The house: what holds of the code as a whole and no single crate can check.
+#![forbid(unsafe_code)]
+
+mod layering;
+mod packages;
+mod sources;
