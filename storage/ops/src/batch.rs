@@ -167,8 +167,8 @@ pub enum OpKind {
     Nothing,
 }
 
-/// The operations of one shard and turn.
-#[derive(Clone, Debug, Default)]
+/// The operations of one shard and turn. A batch takes effect in one transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// The shard.
     pub shard: u16,
@@ -307,6 +307,10 @@ pub enum Failure {
 pub struct Completion {
     /// All operations below this number are decided.
     pub until: u64,
-    /// Those among them that did not take effect, ascending. The others are as durable as the policy says.
+    /// Those among them that did not take effect, ascending. The others are as durable as the policy says. If
+    /// an operation of a group fails, all operations of the group do.
     pub failed: Vec<(u64, Failure)>,
+    /// The batches that are decided, in order: their memory is used again by the shard, which finds in them
+    /// what failed.
+    pub returned: Vec<Batch>,
 }

@@ -3,7 +3,8 @@
 //! A shard puts its operations into a [`Batch`], one a turn, numbered without gaps. The storage takes the
 //! batches of all shards, applies many in one transaction, and answers each shard with a [`Completion`]: all
 //! operations up to a number are durable, except those that failed. Whoever promised something waits for the
-//! number of its operation; nobody else waits for anything.
+//! number of its operation; nobody else waits for anything. Decided batches go back to their shard with the
+//! completion.
 //!
 //! Order: operations of one shard take effect in their order. What is done and undone within one transaction
 //! (a message enqueued, and acknowledged by its client before the storage got to it) need not be written.
@@ -24,4 +25,4 @@ pub mod reference;
 
 pub use batch::{Batch, Completion, Failure, Group, MessageHead, Op, OpKind, SessionId, Target};
 pub use image::{ImageError, SessionImage, SessionKind, WillImage};
-pub use page::{Entry, Loaded, LoadedSession, Page, PageRequest, Phase};
+pub use page::{Answer, Entry, Loaded, LoadedSession, Page, PageRequest, Phase};

@@ -1,6 +1,6 @@
 //! Reading: pages of a session's queue, and what is there at the start.
 
-use crate::batch::{MessageHead, SessionId};
+use crate::batch::{Completion, MessageHead, SessionId};
 use crate::image::SessionImage;
 
 /// Asks for a part of a session's queue.
@@ -64,6 +64,15 @@ pub struct Page {
     /// Messages whose body could not be read (a checksum was wrong): their entries have no message and are
     /// not `Released`.
     pub damaged: u32,
+}
+
+/// What a storage says to a shard.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Operations are decided.
+    Completed(Completion),
+    /// A page that was asked for.
+    Page(Page),
 }
 
 /// A session as it is found at the start.

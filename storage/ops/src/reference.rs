@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::batch::{Batch, Completion, MessageHead, OpKind, SessionId, Step, Target};
+use crate::batch::{Batch, Completion, Failure, MessageHead, OpKind, SessionId, Step, Target};
 use crate::group::whole;
 use crate::image::SessionImage;
 use crate::page::{Entry, Loaded, LoadedSession, Page, PageRequest, Phase};
@@ -57,8 +57,10 @@ pub struct ReferenceStore {
     open: State,
     /// Batches that wait for the rest of a group, and those behind them, in the order they came.
     held: Vec<Batch>,
-    /// Per shard: the number after the last operation of the open transaction.
-    until: BTreeMap<u16, u64>,
+    /// Per shard: what the commit of the open transaction tells it.
+    told: BTreeMap<u16, Completion>,
+    /// What is wrong with the medium.
+    fault: Option<Failure>,
 }
 
 impl ReferenceStore {
@@ -68,34 +70,43 @@ impl ReferenceStore {
         let ready = whole(&self.held);
         for (batch, ready) in std::mem::take(&mut self.held).into_iter().zip(ready) {
             if ready {
-                self.apply_now(&batch);
+                self.apply_now(batch);
             } else {
                 self.held.push(batch);
             }
         }
     }
 
-    fn apply_now(&mut self, batch: &Batch) {
+    /// From here on the medium is full (what needs space fails) or broken (everything fails), or well again.
+    pub fn set_fault(&mut self, fault: Option<Failure>) {
+        self.fault = fault;
+    }
+
+    fn apply_now(&mut self, batch: Batch) {
+        let told = self.told.entry(batch.shard).or_default();
         for step in batch.walk() {
-            self.open.apply(&step);
+            match self.fault {
+                Some(fault) if fault == Failure::Failed || step.op.group.is_some() || needs_space(&step) => {
+                    told.failed.push((step.number, fault));
+                }
+                _ => self.open.apply(&step),
+            }
         }
-        self.until.insert(batch.shard, batch.end());
+        told.until = batch.end();
+        told.returned.push(batch);
     }
 
     /// Makes the open transaction durable. Returns what each shard is told.
     pub fn commit(&mut self) -> Vec<(u16, Completion)> {
         self.durable = self.open.clone();
-        std::mem::take(&mut self.until)
-            .into_iter()
-            .map(|(shard, until)| (shard, Completion { until, failed: Vec::new() }))
-            .collect()
+        std::mem::take(&mut self.told).into_iter().collect()
     }
 
     /// Power is lost: what was not committed is gone.
     pub fn crash(&mut self) {
         self.open = self.durable.clone();
         self.held.clear();
-        self.until.clear();
+        self.told.clear();
     }
 
     /// What is durable.
@@ -154,6 +165,18 @@ impl ReferenceStore {
         }
         page
     }
+}
+
+/// Whether an operation makes the store larger.
+fn needs_space(step: &Step<'_>) -> bool {
+    matches!(
+        step.op.kind,
+        OpKind::PutSession { .. }
+            | OpKind::PutSubscription { .. }
+            | OpKind::Enqueue { .. }
+            | OpKind::Received { .. }
+            | OpKind::PutRetained { .. }
+    )
 }
 
 impl State {
@@ -309,7 +332,9 @@ mod tests {
     #[test]
     fn a_crash_leaves_what_was_committed() {
         let mut store = store();
-        assert_eq!(store.commit(), [(0, Completion { until: 6, failed: Vec::new() })]);
+        let told = store.commit();
+        assert_eq!((told.len(), told[0].0, told[0].1.until, told[0].1.returned.len()), (1, 0, 6, 1));
+        assert!(told[0].1.failed.is_empty());
         let before = store.durable().clone();
         let mut batch = Batch { first: 6, ..Batch::default() };
         batch.push(OpKind::Done { session: SESSION, sequence: 0 }, None, &[]);
@@ -318,6 +343,21 @@ mod tests {
         store.crash();
         assert!(store.commit().is_empty());
         assert_eq!(store.durable(), &before);
+    }
+
+    #[test]
+    fn a_full_medium_still_forgets() {
+        let mut store = store();
+        store.commit();
+        store.set_fault(Some(Failure::Full));
+        let mut batch = Batch { first: 6, ..Batch::default() };
+        enqueue(&mut batch, 5, b"payload");
+        batch.push(OpKind::Done { session: SESSION, sequence: 0 }, None, &[]);
+        store.apply(batch.clone());
+        let told = store.commit().remove(0).1;
+        assert_eq!(told, Completion { until: 8, failed: vec![(6, Failure::Full)], returned: vec![batch] });
+        let queue = &store.durable().sessions[&SESSION].queue;
+        assert_eq!(queue.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 4]);
     }
 
     #[test]
