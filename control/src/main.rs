@@ -1,35 +1,99 @@
-//! tmp
+//! The binary: puts the parts together. It is the only place that names concrete choices: the allocator, kernel
+//! sockets, the fleet of shards.
 #![forbid(unsafe_code)]
 
-use pelton_base::Rng;
-use pelton_broker::Settings;
-use pelton_runtime::{Fleet, Idle, Plan};
-use pelton_sockets::Bind;
+mod broken;
+mod cli;
+mod config;
+mod descriptors;
+mod exit;
+mod log;
+mod reference;
+mod service;
+mod signals;
+mod version;
+
+use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
+
+use clap::Parser;
+use cli::{Cli, Command, ConfigCommand, Serve};
+use config::{Config, Problem};
+use exit::Exit;
+use pelton_base::Rng;
+use pelton_runtime::{Fleet, Idle, Plan, StartError};
+use pelton_sockets::Bind;
+
 #[global_allocator]
-static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let shards: u16 = args.get(2).map_or(1, |s| s.parse().unwrap());
-    let mut rng = Rng::with_seed(std::process::id() as u64);
-    let plan = Plan {
-        binds: vec![Bind { address: args[1].parse().unwrap() }],
-        shards,
-        cores: vec![],
-        idle: Idle { spin_us: 0 },
-        settings: Arc::new(Settings::default()),
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let exit = match Cli::parse().command {
+        Command::Serve(options) => serve(&options),
+        Command::Check(source) => with_config(source.config.as_deref(), |_| {
+            println!("ok");
+            Exit::Ok
+        }),
+        Command::Config(ConfigCommand::Dump(source)) => with_config(source.config.as_deref(), |config| {
+            print!("{}", config::dump(&config));
+            Exit::Ok
+        }),
+        Command::Version => {
+            print!("{}", version::text());
+            Exit::Ok
+        }
+        Command::Docs(docs) => reference::run(&docs),
+    };
+    exit.into()
+}
+
+/// Loads the configuration, or says everything that is wrong with it.
+fn with_config(path: Option<&Path>, then: impl FnOnce(Config) -> Exit) -> Exit {
+    match Config::load(path) {
+        Ok(config) => then(config),
+        Err(problems) => refuse(&problems),
+    }
+}
+
+fn refuse(problems: &[Problem]) -> Exit {
+    for problem in problems {
+        eprintln!("{problem}");
+    }
+    Exit::Config
+}
+
+fn serve(options: &Serve) -> Exit {
+    let path = options.source.config.as_deref();
+    with_config(path, |mut config| {
+        if !options.bind.is_empty() {
+            config.listen.tcp.clone_from(&options.bind);
+        }
+        if let Some(shards) = options.shards {
+            config.shards.count = shards;
+        }
+        let problems = config.contradictions();
+        if !problems.is_empty() {
+            return refuse(&problems);
+        }
+        service::run(&config, path, start)
+    })
+}
+
+/// Opens the listeners and starts the shards, over kernel sockets.
+fn start(config: &Config) -> Result<Fleet, StartError> {
+    let mut seed = [0; 8];
+    // Routes and client ids are hashed with a key nobody outside can know.
+    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| StartError::System(error.into()))?;
+    let mut rng = Rng::with_seed(u64::from_ne_bytes(seed));
+    Fleet::start(&Plan {
+        binds: config.listen.tcp.iter().map(|&address| Bind { address }).collect(),
+        shards: config.shards.effective(),
+        cores: config.shards.cores.iter().map(|&core| core.into()).collect(),
+        idle: Idle { spin_us: config.shards.idle_spin_us },
+        settings: Arc::new(config.broker.clone()),
         key: rng.hash_key(),
         seed: rng.u64(),
-    };
-    let fleet = match Fleet::start(&plan) {
-        Ok(f) => f,
-        Err(e) => {
-            eprintln!("{e}");
-            std::process::exit(1)
-        }
-    };
-    println!("listening on {:?}", fleet.addresses());
-    loop {
-        std::thread::sleep(std::time::Duration::from_secs(3600));
-    }
+    })
 }

@@ -1,0 +1,85 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An MQTT broker that runs each connection to completion on one core.
+#[derive(Debug, Parser)]
+#[command(name = "pelton", term_width = 100, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the broker
+    Serve(Serve),
+    /// Say whether the configuration is valid, and everything that is wrong with it
+    Check(Source),
+    /// Show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the version, the target it was built for and the datapath rungs in it
+    Version,
+    /// Print a page of the reference, as it is in the docs folder
+    Docs(Docs),
+}
+
+/// Where the configuration comes from.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Source {
+    /// The configuration file. Without it no file is read, a pelton.toml in the working directory included: the
+    /// broker runs on its defaults and the PELTON__SECTION__KEY variables of the environment
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Listen here instead of where the configuration says; may be given several times
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) bind: Vec<SocketAddr>,
+    /// How many cores work, instead of what the configuration says; 0 for one per core
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=64))]
+    pub(crate) shards: Option<u16>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print every key with its meaning, unit, range, default and value; what is printed is a valid configuration
+    Dump(Source),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Docs {
+    /// The page
+    #[arg(value_enum, required_unless_present = "write")]
+    pub(crate) page: Option<Page>,
+    /// Write all pages into this folder instead
+    #[arg(long, value_name = "FOLDER", conflicts_with = "page")]
+    pub(crate) write: Option<PathBuf>,
+}
+
+/// A generated page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Page {
+    /// Every key of the configuration
+    Config,
+    /// Every command and option
+    Cli,
+}
+
+impl Page {
+    /// The name of its file.
+    pub(crate) fn file_name(self) -> &'static str {
+        match self {
+            Self::Config => "CONFIG.md",
+            Self::Cli => "CLI.md",
+        }
+    }
+}

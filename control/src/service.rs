@@ -1,0 +1,147 @@
+//! The life of the broker: start, run until a signal, end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+use pelton_runtime::{Fleet, StartError};
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::log::Logging;
+use crate::signals::{self, Wish};
+use crate::{broken, descriptors, log, version};
+
+/// How often the shards' health is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Runs the broker until it is told to stop. `path` is the configuration file, `start` starts the shards.
+pub(crate) fn run(
+    config: &Config,
+    path: Option<&Path>,
+    start: impl Fn(&Config) -> Result<Fleet, StartError>,
+) -> Exit {
+    let logging = log::start(&config.log);
+    broken::exit_on_panic();
+    info!("pelton {} starts, process {}", version::VERSION, std::process::id());
+    match path {
+        Some(path) => info!("configuration: {}", path.display()),
+        None if Path::new("pelton.toml").exists() => {
+            info!(
+                "configuration: defaults; pelton.toml in the working directory is read only with -c pelton.toml"
+            );
+        }
+        None => info!("configuration: defaults"),
+    }
+    say_descriptors(config);
+    // Before the first connection: a signal that comes now is obeyed.
+    let wishes = match signals::wishes() {
+        Ok(wishes) => wishes,
+        Err(refused) => {
+            error!("cannot receive signals: {refused}");
+            return Exit::Refused;
+        }
+    };
+    let fleet = match start_where_possible(config, start) {
+        Ok(fleet) => fleet,
+        Err(refused) => {
+            error!("{refused}");
+            return Exit::Refused;
+        }
+    };
+    for address in fleet.addresses() {
+        info!("listening on {address}");
+    }
+    info!("datapath: kernel sockets (epoll, {} shards)", fleet.len());
+    loop {
+        match wishes.recv_timeout(LOOK) {
+            Ok(Wish::Reload) => reload(&logging, path),
+            Ok(Wish::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        logging.say_kept_back();
+        if !fleet.is_healthy() {
+            error!("a shard has ended: this is a fault of the broker, please report it");
+            return Exit::Broken;
+        }
+    }
+    stop(fleet, Duration::from_millis(config.shutdown.timeout_ms.into()))
+}
+
+/// Starts the shards. Nobody chose the default addresses, so a host that lacks IPv6 (or IPv4) is served by the
+/// other; addresses that somebody chose must all work.
+fn start_where_possible(
+    config: &Config,
+    start: impl Fn(&Config) -> Result<Fleet, StartError>,
+) -> Result<Fleet, StartError> {
+    let refused = match start(config) {
+        Err(StartError::Bind(refused)) if config.listen.is_default() && lacks_family(&refused.source) => {
+            refused
+        }
+        outcome => return outcome,
+    };
+    warn!("{refused}; going on without it");
+    let mut config = config.clone();
+    let without = |address: &SocketAddr| *address != refused.address;
+    config.listen.tcp.retain(without);
+    start(&config)
+}
+
+/// Whether the system has no addresses of the kind at all.
+fn lacks_family(refused: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = Errno::from_io_error(refused);
+    matches!(code, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
+}
+
+fn say_descriptors(config: &Config) {
+    let shards = config.shards.effective();
+    let Some(limit) = descriptors::raise() else {
+        info!("file descriptors: no limit");
+        return;
+    };
+    let fits = descriptors::connections(limit, shards);
+    let wanted = u64::from(config.broker.connections_max) * u64::from(shards);
+    let default = pelton_broker::Settings::default().connections_max;
+    if fits < wanted && config.broker.connections_max != default {
+        warn!(
+            "file descriptors: {limit}, enough for {fits} connections; connections_max allows {wanted}: raise the hard \
+             limit (LimitNOFILE= of systemd, ulimit -Hn)"
+        );
+    } else {
+        info!("file descriptors: {limit}, enough for {fits} connections");
+    }
+}
+
+/// SIGHUP: the level of the log is read again, nothing else.
+fn reload(logging: &Logging, path: Option<&Path>) {
+    match Config::load(path) {
+        Ok(config) => {
+            logging.set_level(config.log.level);
+            info!("SIGHUP: log level is {:?}; all else takes a restart", config.log.level);
+        }
+        Err(problems) => {
+            for problem in problems {
+                error!("SIGHUP: {problem}");
+            }
+            error!("SIGHUP: the configuration is wrong, nothing was changed");
+        }
+    }
+}
+
+fn stop(fleet: Fleet, limit: Duration) -> Exit {
+    let began = Instant::now();
+    info!("stopping: clients are told, at most {} ms", limit.as_millis());
+    if fleet.shut_down(limit) {
+        info!("stopped after {} ms", began.elapsed().as_millis());
+    } else {
+        warn!(
+            "stopped after {} ms: clients that did not take their DISCONNECT were cut off",
+            limit.as_millis()
+        );
+    }
+    Exit::Ok
+}

@@ -1,0 +1,20 @@
+//! What this binary is.
+
+/// The version of the package.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit, where whoever built it said so (`PELTON_COMMIT` at build time).
+const COMMIT: Option<&str> = option_env!("PELTON_COMMIT");
+
+/// The ways packets can reach the broker, best first, of those compiled in.
+pub(crate) const RUNGS: &[&str] = &["kernel sockets"];
+
+/// Everything about it, a line each.
+pub(crate) fn text() -> String {
+    format!(
+        "pelton {VERSION}\ncommit {}\ntarget {}\ndatapath {}\n",
+        COMMIT.unwrap_or("unknown"),
+        env!("PELTON_TARGET"),
+        RUNGS.join(", ")
+    )
+}
