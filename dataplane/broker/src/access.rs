@@ -62,7 +62,8 @@ pub struct Rule {
     pub client_id: Option<String>,
     /// Only clients whose user name fits this pattern; none for all, also those without a name.
     pub user_name: Option<String>,
-    /// The topic filter. `{client_id}` and `{user_name}` as a whole level stand for the client's own.
+    /// The topic filter. `{client_id}` and `{user_name}` as a whole level stand for the client's own. With `=`
+    /// in front, the topic or filter as it stands: `=#` is about a subscription to `#` and no other.
     pub filter: String,
 }
 
@@ -138,6 +139,9 @@ impl Rule {
                 .is_some_and(|pattern| who.user_name.is_none_or(|name| !fits(pattern, name)))
         {
             return false;
+        }
+        if let Some(exact) = self.filter.strip_prefix('=') {
+            return name == exact;
         }
         let rule: Option<Vec<Level<'_>>> =
             self.filter.split('/').map(|level| Level::of_rule(level, who)).collect();
@@ -275,6 +279,18 @@ mod tests {
         assert_eq!(denied.check(Action::Subscribe, WHO, "+/x"), DENIED);
         assert_eq!(denied.check(Action::Subscribe, WHO, "secret/a/b"), Decision::Allow);
         assert_eq!(denied.check(Action::Publish, WHO, "secret/a"), Decision::Allow);
+    }
+
+    #[test]
+    fn a_filter_can_be_meant_as_it_stands() {
+        let access =
+            access(vec![rule(false, Scope::Both, "=#"), rule(false, Scope::Both, "=secret/a")], true);
+        assert_eq!(access.check(Action::Subscribe, WHO, "#"), DENIED);
+        assert_eq!(access.check(Action::Subscribe, WHO, "secret/a"), DENIED);
+        assert_eq!(access.check(Action::Publish, WHO, "secret/a"), DENIED);
+        for other in ["a/#", "+", "secret/+", "secret/#", "=#"] {
+            assert_eq!(access.check(Action::Subscribe, WHO, other), Decision::Allow, "{other}");
+        }
     }
 
     #[test]
