@@ -5,7 +5,7 @@ host=$1 port=$2
 case $3 in 3.1) version=mqttv31 ;; 3.1.1) version=mqttv311 ;; 5) version=mqttv5 ;; esac
 prefix=mosquitto-$3
 work=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
 
 pub() { mosquitto_pub -h "$host" -p "$port" -V "$version" "$@"; }
 sub() { timeout 20 stdbuf -oL mosquitto_sub -h "$host" -p "$port" -V "$version" "$@"; }
@@ -38,6 +38,7 @@ stdbuf -oL mosquitto_sub -h "$host" -p "$port" -V "$version" -t "$prefix/none" -
 mortal=$!
 subscribed "$work/mortal"
 kill -9 $mortal
+wait $mortal 2>/dev/null || true
 wait $watcher
 grep -qx 'W gone' "$work/will"
 step will

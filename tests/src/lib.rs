@@ -7,6 +7,8 @@
 //! | `interop` | clients of other projects, against the binary |
 #![forbid(unsafe_code)]
 
+pub mod binary;
+
 use std::path::{Path, PathBuf};
 
 /// The top of the repository.
