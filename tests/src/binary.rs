@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -23,34 +22,28 @@ pub struct Pelton {
 impl Pelton {
     /// Starts the broker with more arguments behind `serve --bind 127.0.0.1:0`.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(build("pelton", "pelton"));
-        if speaks_serve() {
-            command.args(["serve", "--bind", "127.0.0.1:0"]).args(arguments);
-        } else {
-            command.args(["127.0.0.1:0", "2"]);
-        }
-        let mut child = command
+        let mut child = Command::new(build("pelton", "pelton"))
+            .args(["serve", "--bind", "127.0.0.1:0"])
+            .args(arguments)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary that was just built starts");
-        let stderr = child.stderr.take().expect("it is piped");
-        let stdout = child.stdout.take().expect("it is piped");
-        let lines = merged([Box::new(stdout), Box::new(stderr)]);
-        let mut seen = String::new();
+        let lines = lines(child.stderr.take().expect("it is piped"));
+        // Made before it is known whether it listens: a broker that does not is killed as well.
+        let mut pelton = Self { child, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
+        let mut said = String::new();
         loop {
-            let Ok(line) = lines.recv_timeout(START) else {
-                let _ = child.kill();
-                panic!("pelton did not say where it listens; it said:\n{seen}");
-            };
+            let line = lines.recv_timeout(START);
+            let line =
+                line.unwrap_or_else(|_| panic!("pelton did not say where it listens; it said:\n{said}"));
             if let Some(address) = listening_on(&line) {
-                // The rest is read and thrown away, so that the broker never waits for a full pipe.
-                std::thread::spawn(move || lines.iter().for_each(drop));
-                return Self { child, address };
+                pelton.address = address;
+                return pelton;
             }
-            seen.push_str(&line);
-            seen.push('\n');
+            said.push_str(&line);
+            said.push('\n');
         }
     }
 
@@ -74,33 +67,16 @@ fn listening_on(line: &str) -> Option<SocketAddr> {
     rest.trim_start_matches('[').split(end).next()?.parse().ok()
 }
 
-fn merged(streams: [Box<dyn Read + Send>; 2]) -> Receiver<String> {
+/// The lines of a stream, read to its end whether anybody takes them or not: the broker never waits for a full
+/// pipe.
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
-    for stream in streams {
-        let sender = sender.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    // Nobody listens any more, but the broker may go on to write.
-                    continue;
-                }
-            }
-        });
-    }
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
     receiver
-}
-
-fn speaks_serve() -> bool {
-    static ANSWER: OnceLock<bool> = OnceLock::new();
-    *ANSWER.get_or_init(|| {
-        Command::new(build("pelton", "pelton"))
-            .arg("version")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-    })
 }
 
 /// Builds a binary of the workspace in the profile of this test, and says where it is.

@@ -19,7 +19,8 @@ pub(crate) const RULE_KEYS: [(&str, bool, &str, &str); 5] = [
         "The topics it is about. A rule that allows must cover everything a subscription could bring; a rule that \
          denies matches as soon as the subscription could bring anything it forbids. `{client_id}` and `{user_name}` \
          as a whole level stand for the client's own. `#` and `+` in first place say nothing about topics that begin \
-         with `$`.",
+         with `$`. `=` in front means the topic or filter as it stands: `=#` is about a subscription to `#` and no \
+         other.",
     ),
     ("client_id", false, "a pattern", "Only clients whose id fits; `*` stands for any run of characters."),
     ("user_name", false, "a pattern", "Only clients whose user name fits; clients without a name do not."),
@@ -66,7 +67,9 @@ fn set(rule: &mut Rule, name: &str, text: &str) -> bool {
         ("action", "publish") => rule.scope = Scope::Publish,
         ("action", "subscribe") => rule.scope = Scope::Subscribe,
         ("action", "both") => rule.scope = Scope::Both,
-        ("filter", _) if TopicFilter::new(text).is_ok() => rule.filter = text.to_owned(),
+        ("filter", _) if TopicFilter::new(text.strip_prefix('=').unwrap_or(text)).is_ok() => {
+            rule.filter = text.to_owned()
+        }
         ("client_id", _) => rule.client_id = Some(text.to_owned()),
         ("user_name", _) => rule.user_name = Some(text.to_owned()),
         _ => return false,
