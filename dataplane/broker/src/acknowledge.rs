@@ -6,7 +6,7 @@ use pelton_base::Key;
 use pelton_mqtt::{Ack, PacketId, PacketType, ReasonCode, Version};
 
 use crate::broker::{Broker, Handled};
-use crate::counters::Dropped;
+use crate::counters::{Dropped, Traffic};
 use crate::inflight::Delivery;
 use crate::link::PendingAck;
 
@@ -59,6 +59,7 @@ impl Broker {
         let Some(link) = self.core.links.get(key) else { return Handled::Ended };
         let version = link.version;
         let release = Ack::new(ack.packet_id, reason);
+        self.core.tally.traffic.add(Traffic::ControlOut);
         self.core.out.append(key.index, |bytes| release.encode(PacketType::PubRel, version, bytes));
         Handled::Done
     }
@@ -89,6 +90,7 @@ impl Broker {
         let Some(link) = self.core.links.get(key) else { return Handled::Ended };
         let version = link.version;
         let complete = Ack::new(ack.packet_id, reason);
+        self.core.tally.traffic.add(Traffic::ControlOut);
         self.core.out.append(key.index, |bytes| complete.encode(PacketType::PubComp, version, bytes));
         Handled::Done
     }
@@ -173,6 +175,7 @@ impl Broker {
             }
             _ => {
                 let version = link.version;
+                self.core.tally.traffic.add(Traffic::ControlOut);
                 self.core
                     .out
                     .append(key.index, |bytes| encode_ack(version, packet_id, exactly_once, reason, bytes));
@@ -209,6 +212,7 @@ impl Broker {
         {
             extra.acks.pop_front();
             acknowledged += u16::from(!exactly_once);
+            self.core.tally.traffic.add(Traffic::ControlOut);
             self.core
                 .out
                 .append(key.index, |bytes| encode_ack(version, packet_id, exactly_once, reason, bytes));

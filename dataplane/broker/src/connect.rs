@@ -9,7 +9,7 @@ use crate::access::{Action, Decision, Who};
 use crate::alias::AliasesOut;
 use crate::broker::{Broker, Handled};
 use crate::claim::Claimant;
-use crate::counters::Ended;
+use crate::counters::{Ended, Traffic};
 use crate::effects::{Ask, Asked, Password};
 use crate::link::{Hold, State};
 use crate::peers::Item;
@@ -219,6 +219,7 @@ impl Broker {
         if matches!(reason, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved | ReasonCode::ServerBusy) {
             connack.properties.server_reference = self.core.settings.server_reference.as_deref();
         }
+        self.core.tally.traffic.add(Traffic::ControlOut);
         self.core.out.append(key.index, |bytes| connack.encode(version, bytes));
     }
 
@@ -246,7 +247,9 @@ impl Broker {
         };
         self.session_timers.clear(session_key.index);
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
+        debug_assert!(session.link.is_none(), "its former connection has left");
         session.link = key;
+        self.core.census.online += 1;
         session.expiry_seconds = request.session_expiry;
         session.expires = pelton_base::Wall::NEVER;
         // A will that was delayed is not sent: the session goes on [MQTT-3.1.3-9].
@@ -315,6 +318,7 @@ impl Broker {
         if terms.wants_response_information {
             properties.response_information = settings.response_information.as_deref();
         }
+        self.core.tally.traffic.add(Traffic::ControlOut);
         self.core.out.append(key.index, |bytes| connack.encode(terms.version, bytes));
     }
 

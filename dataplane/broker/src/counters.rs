@@ -28,10 +28,14 @@ counter_set! {
         PublishOutQos2 = "publish_out_qos2",
         /// PUBLISH and PUBREL packets sent again after a reconnect.
         Retransmitted = "retransmitted",
+        /// Packets other than PUBLISH sent to clients.
+        ControlOut = "control_out",
         /// Messages put in a session's queue.
         Queued = "queued",
         /// Retained messages sent because of a new subscription.
         RetainedSent = "retained_sent",
+        /// Sessions that ended because their client did not come back in time.
+        SessionsExpired = "sessions_expired",
         /// Wills published.
         WillsPublished = "wills_published",
         /// Publishes that nobody wanted.

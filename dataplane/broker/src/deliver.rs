@@ -13,7 +13,7 @@ use crate::link::Link;
 use crate::message::{Lazy, MessageId, Messages, Publication};
 use crate::queue::Queued;
 use crate::router::Options;
-use crate::session::{Session, Sessions};
+use crate::session::{Census, Session, Sessions};
 use crate::settings::{QueuePolicy, Settings};
 use crate::shared::GroupRef;
 
@@ -25,6 +25,7 @@ pub(crate) struct Core {
     pub(crate) messages: Messages,
     pub(crate) out: Outgoing,
     pub(crate) tally: Tally,
+    pub(crate) census: Census,
     pub(crate) clock: PacketClock,
     pub(crate) live_topics: LiveTopics,
     pub(crate) key: HashKey,
@@ -223,6 +224,7 @@ impl Core {
         let Session { window: Some(window), link, .. } = session else { return };
         for packet_id in window.inflight.come_back() {
             tally.traffic.add(Traffic::Retransmitted);
+            tally.traffic.add(Traffic::ControlOut);
             out.append(link.index, |bytes| crate::acknowledge::encode_pubrel(packet_id, bytes));
         }
         self.pump(session_key);

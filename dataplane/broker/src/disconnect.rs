@@ -4,7 +4,7 @@ use pelton_base::{Ending, Key, Wall};
 use pelton_mqtt::{Disconnect, FixedHeader, ReasonCode, Sender, Version};
 
 use crate::broker::{Broker, Handled};
-use crate::counters::{Dropped, Ended};
+use crate::counters::{Dropped, Ended, Traffic};
 use crate::inflight::Delivery;
 use crate::link::State;
 use crate::message::MessageId;
@@ -49,6 +49,7 @@ impl Broker {
         if let Err(error) = pelton_mqtt::decode_from_client(version, header, body) {
             return self.end_malformed(key, error);
         }
+        self.core.tally.traffic.add(Traffic::ControlOut);
         self.core.out.append(key.index, |bytes| bytes.extend_from_slice(&pelton_mqtt::PINGRESP));
         Handled::Done
     }
@@ -90,6 +91,7 @@ impl Broker {
         self.end_fetches(session_key);
         if let Some(session) = self.core.sessions.get_mut(session_key) {
             session.link = Key::NONE;
+            self.core.census.online -= 1;
         }
         if ends {
             self.end_session(session_key);

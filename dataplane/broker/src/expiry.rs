@@ -5,7 +5,7 @@ use pelton_base::{Key, Mono, Wall};
 use pelton_mqtt::ReasonCode;
 
 use crate::broker::Broker;
-use crate::counters::{Dropped, Ended};
+use crate::counters::{Dropped, Ended, Traffic};
 use crate::link::{Hold, State};
 
 /// Timers looked at in one turn.
@@ -93,6 +93,7 @@ impl Broker {
         }
         if session.expires <= self.core.wall {
             // [MQTT-3.1.2-23] The session is deleted; its will is published if it has not been.
+            self.core.tally.traffic.add(Traffic::SessionsExpired);
             self.end_session(key);
             return;
         }

@@ -250,6 +250,43 @@ impl Sessions {
     }
 }
 
+/// Counts over all sessions of a shard, kept as they change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Sessions whose client is connected.
+    pub online: usize,
+    /// Subscriptions, shared ones included.
+    pub subscriptions: usize,
+    /// Of those: shared ones.
+    pub shared_subscriptions: usize,
+}
+
+impl Census {
+    /// A subscription was added to a session.
+    pub(crate) fn subscribed(&mut self, place: &Place) {
+        self.subscriptions += 1;
+        self.shared_subscriptions += usize::from(matches!(place, Place::Group(_)));
+    }
+
+    /// A subscription was taken out of a session.
+    pub(crate) fn unsubscribed(&mut self, place: &Place) {
+        self.subscriptions -= 1;
+        self.shared_subscriptions -= usize::from(matches!(place, Place::Group(_)));
+    }
+
+    /// Counts anew.
+    pub(crate) fn of(sessions: &Sessions) -> Self {
+        let mut census = Self::default();
+        for (_, session) in sessions.iter() {
+            census.online += usize::from(!session.link.is_none());
+            for subscription in &session.subscriptions {
+                census.subscribed(&subscription.place);
+            }
+        }
+        census
+    }
+}
+
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sessions").field("len", &self.len()).finish()

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::access::{Action, Decision};
 use crate::broker::{Broker, Handled};
+use crate::counters::Traffic;
 use crate::link::Hold;
 use crate::peers::Item;
 use crate::router::{FilterId, Options, Subscriber};
@@ -190,8 +191,10 @@ impl Broker {
                 let slot = session.subscriptions.len() as u16;
                 let subscriber = Subscriber { session: pending.session.index, slot, options: grant.options };
                 let (position, first) = self.router.add(filter, subscriber);
+                let place = Place::Filter { filter, position };
+                self.core.census.subscribed(&place);
                 session.subscriptions.push(Subscription {
-                    place: Place::Filter { filter, position },
+                    place,
                     identifier: grant.identifier,
                     options: grant.options,
                 });
@@ -235,8 +238,10 @@ impl Broker {
             }
             None => {
                 let membership = Membership { group: GroupRef::NONE, text: grant.filter.as_str().into() };
+                let place = Place::Group(Box::new(membership));
+                self.core.census.subscribed(&place);
                 session.subscriptions.push(Subscription {
-                    place: Place::Group(Box::new(membership)),
+                    place,
                     identifier: grant.identifier,
                     options: grant.options,
                 });
@@ -399,6 +404,7 @@ impl Broker {
         let codes = pending.codes;
         // Before v5 the codec sends every refusal as 0x80 [MQTT311-3.9.3-2].
         let suback = SubAck::new(pending.packet_id, &codes);
+        self.core.tally.traffic.add(Traffic::ControlOut);
         self.core.out.append(pending.link.index, |bytes| suback.encode(version, bytes));
         for wanted in pending.fetches {
             self.fetch_retained(pending.session, wanted);

@@ -5,6 +5,7 @@ use pelton_mqtt::{ReasonCode, UnsubAck, Unsubscribe};
 use smallvec::SmallVec;
 
 use crate::broker::{Broker, Handled};
+use crate::counters::Traffic;
 use crate::session::Place;
 
 impl Broker {
@@ -32,6 +33,7 @@ impl Broker {
             codes.push(code);
         }
         let unsuback = UnsubAck::new(unsubscribe.packet_id, &codes);
+        self.core.tally.traffic.add(Traffic::ControlOut);
         self.core.out.append(key.index, |bytes| unsuback.encode(version, bytes));
         Handled::Done
     }
@@ -51,6 +53,7 @@ impl Broker {
 
     /// Takes a subscription that is no longer in its session's list out of its filter or group.
     fn withdraw(&mut self, session_key: Key, place: Place) {
+        self.core.census.unsubscribed(&place);
         match place {
             Place::Filter { filter, position } => {
                 if let Some(moved) = self.router.remove(filter, position)

@@ -54,6 +54,8 @@ pub struct Snapshot {
     pub sessions: usize,
     /// Subscriptions, shared ones included.
     pub subscriptions: usize,
+    /// Of those: shared ones.
+    pub shared_subscriptions: usize,
     /// Retained messages at home here.
     pub retained_messages: usize,
     /// Their bytes.

@@ -183,13 +183,15 @@ impl<T: ByteStreams> Shard<T> {
     /// What this shard is and has done.
     pub fn snapshot(&self) -> Snapshot {
         let broker = &self.broker;
+        let census = broker.census();
         Snapshot {
             shard: self.number,
             tally: broker.tally().clone(),
             connections: broker.link_count(),
-            sessions_online: broker.online_count(),
+            sessions_online: census.online,
             sessions: broker.session_count(),
-            subscriptions: broker.subscription_count(),
+            subscriptions: census.subscriptions,
+            shared_subscriptions: census.shared_subscriptions,
             retained_messages: broker.retained().len(),
             retained_bytes: broker.retained().bytes(),
             stored_messages: broker.messages().len(),
