@@ -72,6 +72,8 @@ pub(crate) enum Page {
     Config,
     /// Every command and option
     Cli,
+    /// Everything the broker publishes about itself
+    Metrics,
 }
 
 impl Page {
@@ -80,6 +82,7 @@ impl Page {
         match self {
             Self::Config => "CONFIG.md",
             Self::Cli => "CLI.md",
+            Self::Metrics => "METRICS.md",
         }
     }
 }

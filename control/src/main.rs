@@ -11,6 +11,7 @@ mod log;
 mod reference;
 mod service;
 mod signals;
+mod sys;
 mod version;
 
 use std::path::Path;
@@ -23,10 +24,14 @@ use config::{Config, Problem};
 use exit::Exit;
 use pelton_base::Rng;
 use pelton_runtime::{Fleet, Idle, Plan, StartError};
-use pelton_sockets::Bind;
+use pelton_sockets::{Bind, SocketCounter};
+use sys::reasons::{Set, TRANSPORT};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What the transports compiled in count.
+const TRANSPORTS: [Set; 1] = [Set::of::<SocketCounter>(TRANSPORT, "Kernel sockets.")];
 
 fn main() -> ExitCode {
     let exit = match Cli::parse().command {
@@ -43,7 +48,7 @@ fn main() -> ExitCode {
             print!("{}", version::text());
             Exit::Ok
         }
-        Command::Docs(docs) => reference::run(&docs),
+        Command::Docs(docs) => reference::run(&docs, &TRANSPORTS),
     };
     exit.into()
 }

@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod metrics;
 
 use std::path::Path;
 
@@ -9,15 +10,16 @@ use clap::ValueEnum;
 
 use crate::cli::{Docs, Page};
 use crate::exit::Exit;
+use crate::sys::reasons::Set;
 
-/// Prints a page, or writes all.
-pub(crate) fn run(docs: &Docs) -> Exit {
+/// Prints a page, or writes all. `transports` are the counters of the transports compiled in.
+pub(crate) fn run(docs: &Docs, transports: &[Set]) -> Exit {
     if let Some(page) = docs.page {
-        print!("{}", text(page));
+        print!("{}", text(page, transports));
     }
     let Some(folder) = &docs.write else { return Exit::Ok };
     for &page in Page::value_variants() {
-        if let Err(error) = write(folder, page) {
+        if let Err(error) = write(folder, page, transports) {
             eprintln!("cannot write {} into {}: {error}", page.file_name(), folder.display());
             return Exit::Refused;
         }
@@ -25,13 +27,14 @@ pub(crate) fn run(docs: &Docs) -> Exit {
     Exit::Ok
 }
 
-fn write(folder: &Path, page: Page) -> std::io::Result<()> {
-    std::fs::write(folder.join(page.file_name()), text(page))
+fn write(folder: &Path, page: Page, transports: &[Set]) -> std::io::Result<()> {
+    std::fs::write(folder.join(page.file_name()), text(page, transports))
 }
 
-fn text(page: Page) -> String {
+fn text(page: Page, transports: &[Set]) -> String {
     match page {
         Page::Config => config::page(),
         Page::Cli => cli::page(),
+        Page::Metrics => metrics::page(transports),
     }
 }

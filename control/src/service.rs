@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::log::Logging;
 use crate::signals::{self, Wish};
+use crate::sys::SysTree;
 use crate::{broken, descriptors, log, version};
 
 /// How often the shards' health is looked at.
@@ -56,8 +57,11 @@ pub(crate) fn run(
         info!("listening on {address}");
     }
     info!("datapath: kernel sockets (epoll, {} shards)", fleet.len());
+    let mut sys = SysTree::new(config.sys.interval_seconds);
     loop {
-        match wishes.recv_timeout(LOOK) {
+        sys.publish_if_due(&fleet);
+        let until = Instant::now() + LOOK;
+        match wishes.recv_deadline(sys.due().map_or(until, |due| due.min(until))) {
             Ok(Wish::Reload) => reload(&logging, path),
             Ok(Wish::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {}

@@ -1,0 +1,153 @@
+//! The figures under mosquitto's names.
+
+use pelton_broker::counters::{Tally, Traffic};
+use pelton_shard::Snapshot;
+
+use crate::version::VERSION;
+
+/// All shards together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) tally: Tally,
+    pub(crate) shards: usize,
+    pub(crate) connections: usize,
+    pub(crate) sessions_online: usize,
+    pub(crate) sessions: usize,
+    pub(crate) subscriptions: usize,
+    pub(crate) shared_subscriptions: usize,
+    pub(crate) retained_messages: usize,
+    pub(crate) retained_bytes: u64,
+    pub(crate) stored_messages: usize,
+    pub(crate) stored_bytes: usize,
+    pub(crate) filters: usize,
+    pub(crate) turns: u64,
+    /// What the transports counted, by name.
+    pub(crate) transport: Vec<(&'static str, u64)>,
+}
+
+impl Totals {
+    /// Adds shards up.
+    pub(crate) fn of(snapshots: &[Snapshot]) -> Self {
+        let mut totals = Self { shards: snapshots.len(), ..Self::default() };
+        for shard in snapshots {
+            totals.tally.merge(&shard.tally);
+            totals.connections += shard.connections;
+            totals.sessions_online += shard.sessions_online;
+            totals.sessions += shard.sessions;
+            totals.subscriptions += shard.subscriptions;
+            totals.shared_subscriptions += shard.shared_subscriptions;
+            totals.retained_messages += shard.retained_messages;
+            totals.retained_bytes += shard.retained_bytes;
+            totals.stored_messages += shard.stored_messages;
+            totals.stored_bytes += shard.stored_bytes;
+            totals.filters += shard.filters;
+            totals.turns += shard.turns;
+            for &(name, count) in &shard.transport {
+                match totals.transport.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, sum)) => *sum += count,
+                    None => totals.transport.push((name, count)),
+                }
+            }
+        }
+        totals
+    }
+
+    /// A count of the transports; 0 if they have none of that name.
+    pub(crate) fn transport(&self, name: &str) -> u64 {
+        self.transport.iter().find(|(known, _)| *known == name).map_or(0, |&(_, count)| count)
+    }
+
+    pub(crate) fn traffic(&self, what: Traffic) -> u64 {
+        self.tally.traffic.get(what)
+    }
+
+    /// MQTT packets sent.
+    pub(crate) fn packets_out(&self) -> u64 {
+        self.traffic(Traffic::PublishOut) + self.traffic(Traffic::ControlOut)
+    }
+}
+
+/// Everything a figure may be made from.
+#[derive(Clone, Debug)]
+pub(crate) struct Figures {
+    pub(crate) uptime_seconds: u64,
+    pub(crate) connected_max: usize,
+    pub(crate) resident_bytes: u64,
+    pub(crate) totals: Totals,
+}
+
+/// One figure: where it is published, what it says, how it is made.
+pub(crate) struct Figure {
+    pub(crate) topic: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) value: fn(&Figures) -> String,
+}
+
+macro_rules! figures {
+    ($($topic:literal, $help:literal, |$figures:ident| $value:expr;)+) => {
+        &[$(Figure { topic: $topic, help: $help, value: |$figures| $value.to_string() },)+]
+    };
+}
+
+/// The figures, in the order of the page.
+pub(crate) const FIGURES: &[Figure] = figures![
+    "$SYS/broker/version", "Name and version.", |_f| format!("pelton version {VERSION}");
+    "$SYS/broker/uptime", "Seconds since the start, as `123 seconds`.", |f| format!("{} seconds", f.uptime_seconds);
+    "$SYS/broker/clients/total", "Sessions, those whose client is away included.", |f| f.totals.sessions;
+    "$SYS/broker/clients/connected", "Clients connected.", |f| f.totals.sessions_online;
+    "$SYS/broker/clients/active", "The same; kept for old tools.", |f| f.totals.sessions_online;
+    "$SYS/broker/clients/disconnected", "Sessions whose client is away.",
+        |f| f.totals.sessions - f.totals.sessions_online;
+    "$SYS/broker/clients/inactive", "The same; kept for old tools.",
+        |f| f.totals.sessions - f.totals.sessions_online;
+    "$SYS/broker/clients/maximum", "Most clients connected at once, of the times this was published.",
+        |f| f.connected_max;
+    "$SYS/broker/clients/expired", "Sessions that ended because their client did not come back in time.",
+        |f| f.totals.traffic(Traffic::SessionsExpired);
+    "$SYS/broker/connections/socket/count", "Connections accepted.", |f| f.totals.tally.accepted;
+    "$SYS/broker/messages/received", "MQTT packets of any kind received.",
+        |f| f.totals.traffic(Traffic::PacketsIn);
+    "$SYS/broker/messages/sent", "MQTT packets of any kind sent.", |f| f.totals.packets_out();
+    "$SYS/broker/bytes/received", "Bytes read from clients.", |f| f.totals.transport("bytes_read");
+    "$SYS/broker/bytes/sent", "Bytes written to clients.", |f| f.totals.transport("bytes_written");
+    "$SYS/broker/publish/messages/received", "PUBLISH packets received.",
+        |f| f.totals.traffic(Traffic::PublishIn);
+    "$SYS/broker/publish/messages/sent", "PUBLISH packets sent.", |f| f.totals.traffic(Traffic::PublishOut);
+    "$SYS/broker/publish/messages/dropped", "Messages not delivered, for any reason; see the reasons below.",
+        |f| f.totals.tally.dropped.total();
+    "$SYS/broker/publish/bytes/received", "Payload bytes of PUBLISH packets received.",
+        |f| f.totals.traffic(Traffic::PublishBytesIn);
+    "$SYS/broker/publish/bytes/sent", "Payload bytes of PUBLISH packets sent.",
+        |f| f.totals.traffic(Traffic::PublishBytesOut);
+    "$SYS/broker/subscriptions/count", "Subscriptions, shared ones included.", |f| f.totals.subscriptions;
+    "$SYS/broker/shared_subscriptions/count", "Shared subscriptions.", |f| f.totals.shared_subscriptions;
+    "$SYS/broker/retained messages/count", "Retained messages, these figures included.",
+        |f| f.totals.retained_messages;
+    "$SYS/broker/store/messages/count", "Messages stored for sessions, and retained ones.",
+        |f| f.totals.stored_messages + f.totals.retained_messages;
+    "$SYS/broker/messages/stored", "The same; kept for old tools.",
+        |f| f.totals.stored_messages + f.totals.retained_messages;
+    "$SYS/broker/store/messages/bytes", "Their bytes.",
+        |f| f.totals.stored_bytes as u64 + f.totals.retained_bytes;
+    "$SYS/broker/pelton/shards", "Cores that work.", |f| f.totals.shards;
+    "$SYS/broker/pelton/connections", "Connections open, those without a CONNECT included.",
+        |f| f.totals.connections;
+    "$SYS/broker/pelton/connected", "CONNECTs answered with success.", |f| f.totals.tally.connected;
+    "$SYS/broker/pelton/filters", "Different topic filters, and topics whose route is remembered, of all shards.",
+        |f| f.totals.filters;
+    "$SYS/broker/pelton/queued/messages", "Messages stored for sessions.", |f| f.totals.stored_messages;
+    "$SYS/broker/pelton/queued/bytes", "Their bytes.", |f| f.totals.stored_bytes;
+    "$SYS/broker/pelton/retained/messages", "Retained messages.", |f| f.totals.retained_messages;
+    "$SYS/broker/pelton/retained/bytes", "Their bytes.", |f| f.totals.retained_bytes;
+    "$SYS/broker/pelton/turns", "Turns of all shards: how often they looked for work.", |f| f.totals.turns;
+    "$SYS/broker/pelton/memory/resident_bytes", "Memory of the process that is in use, by the system's account.",
+        |f| f.resident_bytes;
+];
+
+/// The resident memory of the process; 0 where the system does not say.
+pub(crate) fn resident_bytes() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
+}

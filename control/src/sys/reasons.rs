@@ -1,0 +1,54 @@
+//! Every counter by its name: what was dropped and why, how connections ended, what the transports did.
+
+use pelton_base::{CounterSet, Counters};
+use pelton_broker::counters::{Dropped, Ended, Traffic};
+
+use super::figures::Totals;
+
+/// The topics of a set of counters begin with this.
+pub(crate) fn topic(set: &str, name: &str) -> String {
+    format!("$SYS/broker/pelton/{set}/{name}")
+}
+
+/// A set of counters: its name, what it is about, and each counter with its meaning.
+pub(crate) struct Set {
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) names: &'static [&'static str],
+    pub(crate) helps: &'static [&'static str],
+}
+
+impl Set {
+    /// The set of an enum.
+    pub(crate) const fn of<E: CounterSet>(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, names: E::NAMES, helps: E::HELP }
+    }
+}
+
+/// The broker's sets. Transports have their own, below [`TRANSPORT`].
+pub(crate) const SETS: [Set; 3] = [
+    Set::of::<Traffic>("traffic", "Packets and messages."),
+    Set::of::<Dropped>(
+        "dropped",
+        "Messages that were not delivered to a subscriber or not taken from a publisher.",
+    ),
+    Set::of::<Ended>("ended", "Connections that ended."),
+];
+
+/// The name of the transports' set.
+pub(crate) const TRANSPORT: &str = "transport";
+
+/// Topics and values.
+pub(crate) fn values(totals: &Totals) -> impl Iterator<Item = (String, String)> + '_ {
+    fn named<E: CounterSet>(
+        set: &'static Set,
+        counts: &Counters<E>,
+    ) -> impl Iterator<Item = (String, String)> {
+        counts.iter().map(move |(name, count)| (topic(set.name, name), count.to_string()))
+    }
+    let tally = &totals.tally;
+    named(&SETS[0], &tally.traffic)
+        .chain(named(&SETS[1], &tally.dropped))
+        .chain(named(&SETS[2], &tally.ended))
+        .chain(totals.transport.iter().map(|(name, count)| (topic(TRANSPORT, name), count.to_string())))
+}
