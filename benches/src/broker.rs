@@ -61,6 +61,7 @@ impl Bench {
         }
         let mut urgent = Vec::new();
         out.take_urgent(&mut urgent);
+        out.close_logs();
         self.broker.effects.resumed.clear();
     }
 

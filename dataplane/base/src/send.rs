@@ -15,6 +15,8 @@ const POOLED_BUFFER_BYTES: usize = 64 * 1024;
 const POOLED_BUFFERS: usize = 1024;
 /// A new buffer's capacity.
 const FIRST_BUFFER_BYTES: usize = 2 * 1024;
+/// A log that is longer is closed, and the next packet of its class goes to a new one.
+const LOG_BYTES: usize = 64 * 1024;
 
 /// Bytes of a log, queued to one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,39 @@ struct Active {
     /// Empty while everything queued is own bytes.
     segments: VecDeque<Segment>,
     bytes: usize,
+}
+
+impl Active {
+    /// Copies what is shared, and forgets what is gone.
+    #[cold]
+    fn make_own(&mut self, logs: &mut SharedLogs) {
+        // A queue that never runs quite empty must not keep what is gone.
+        if self.own_gone > POOLED_BUFFER_BYTES {
+            self.own.drain(..self.own_gone);
+            self.own_gone = 0;
+        }
+        let mut end = self.own_gone;
+        let (mut behind, mut taken) = (Vec::new(), 0);
+        let mut is_own = true;
+        for segment in self.segments.drain(..) {
+            match segment {
+                // What stands before the first shared range stays where it is.
+                Segment::Own(len) if is_own => end += len,
+                Segment::Own(len) => {
+                    self.own.extend_from_slice(&behind[taken..taken + len]);
+                    taken += len;
+                }
+                Segment::Shared(range) => {
+                    if is_own {
+                        is_own = false;
+                        behind = self.own.split_off(end);
+                    }
+                    self.own.extend_from_slice(logs.bytes(range));
+                    logs.release(range.log);
+                }
+            }
+        }
+    }
 }
 
 /// The bytes one connection still has to send, oldest first.
@@ -235,6 +270,8 @@ pub struct Outgoing {
     pool: Vec<Box<Active>>,
     /// What several connections send alike.
     pub logs: SharedLogs,
+    /// The open log of each class of packets, see [`Outgoing::share`].
+    open: Vec<Option<u32>>,
     /// Connections with so much queued that they are flushed before the turn goes on.
     pub urgent: Vec<u32>,
     urgent_bytes: usize,
@@ -307,6 +344,32 @@ impl Outgoing {
         Self::mark(entry, index, &mut self.dirty, &mut self.urgent, self.urgent_bytes);
     }
 
+    /// Writes what several connections get alike, to be queued by [`Outgoing::append_shared`]. Packets of one
+    /// `class` (a small number) go to the same set of connections, more or less: they are written one after
+    /// the other, so that the ranges each of those has touch.
+    pub fn share(&mut self, class: usize, write: impl FnOnce(&mut Vec<u8>)) -> SharedRange {
+        if self.open.len() <= class {
+            self.open.resize(class + 1, None);
+        }
+        if let Some(log) = self.open[class]
+            && self.logs.len(log) >= LOG_BYTES
+        {
+            self.logs.close(log);
+            self.open[class] = None;
+        }
+        let log = *self.open[class].get_or_insert_with(|| self.logs.open());
+        self.logs.append(log, write)
+    }
+
+    /// The turn is over: nothing more is written to what is shared.
+    pub fn close_logs(&mut self) {
+        for log in &mut self.open {
+            if let Some(log) = log.take() {
+                self.logs.close(log);
+            }
+        }
+    }
+
     /// Connections that got something since they were last taken from here.
     pub fn take_dirty(&mut self, into: &mut Vec<u32>) {
         into.clear();
@@ -335,20 +398,15 @@ impl Outgoing {
         (&mut self.queues[index as usize].queue, &mut self.logs)
     }
 
-    /// Gives an empty queue's buffer back to the pool. The transport's driver calls it after a flush.
+    /// Gives an empty queue's buffer back to the pool; a queue that still holds something becomes its own, so
+    /// that a peer that does not read keeps no log from its next use. The transport's driver calls it after a
+    /// flush, or instead of one.
     #[inline]
     pub fn settle(&mut self, index: u32) {
         let queue = &mut self.queues[index as usize].queue;
         match &mut queue.0 {
             Some(active) if active.bytes == 0 => {}
-            Some(active) => {
-                // A queue that never runs quite empty must not keep what is gone.
-                if active.own_gone > POOLED_BUFFER_BYTES {
-                    active.own.drain(..active.own_gone);
-                    active.own_gone = 0;
-                }
-                return;
-            }
+            Some(active) => return active.make_own(&mut self.logs),
             None => return,
         }
         let Some(mut active) = queue.0.take() else { return };
@@ -450,7 +508,8 @@ mod tests {
         Own(u32, Vec<u8>),
         Shared(Vec<u32>, Vec<u8>),
         Consume(u32, usize),
-        NewLog,
+        Settle(u32),
+        EndTurn,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -459,12 +518,14 @@ mod tests {
             (0..3u32, bytes.clone()).prop_map(|(conn, bytes)| Step::Own(conn, bytes)),
             (proptest::collection::vec(0..3u32, 1..4), bytes).prop_map(|(to, bytes)| Step::Shared(to, bytes)),
             (0..3u32, 0..40usize).prop_map(|(conn, n)| Step::Consume(conn, n)),
-            Just(Step::NewLog),
+            (0..3u32).prop_map(Step::Settle),
+            Just(Step::EndTurn),
         ]
     }
 
     proptest! {
-        /// Own and shared bytes in any mixture come out in order, and no log outlives its last reader.
+        /// Own and shared bytes in any mixture come out in order; no log outlives its last reader, nor the
+        /// turn once its readers have been settled.
         #[test]
         fn bytes_come_out_in_order(steps in proptest::collection::vec(step(), 0..200)) {
             let mut out = Outgoing::new(64);
@@ -472,7 +533,6 @@ mod tests {
             for conn in 0..3 {
                 out.open(conn);
             }
-            let mut log = out.logs.open();
             for step in steps {
                 match step {
                     Step::Own(conn, bytes) => {
@@ -480,7 +540,7 @@ mod tests {
                         model[conn as usize].extend(bytes);
                     }
                     Step::Shared(to, bytes) => {
-                        let range = out.logs.append(log, |buffer| buffer.extend_from_slice(&bytes));
+                        let range = out.share(bytes.len() % 2, |buffer| buffer.extend_from_slice(&bytes));
                         for conn in to {
                             out.append_shared(conn, range);
                             model[conn as usize].extend(&bytes);
@@ -490,12 +550,15 @@ mod tests {
                         let n = n.min(model[conn as usize].len());
                         let (queue, logs) = out.queue(conn);
                         queue.consume(n, logs);
-                        out.settle(conn);
                         model[conn as usize].drain(..n);
                     }
-                    Step::NewLog => {
-                        out.logs.close(log);
-                        log = out.logs.open();
+                    Step::Settle(conn) => out.settle(conn),
+                    Step::EndTurn => {
+                        for conn in 0..3 {
+                            out.settle(conn);
+                        }
+                        out.close_logs();
+                        prop_assert!(out.logs.is_empty());
                     }
                 }
                 for conn in 0..3u32 {
@@ -504,7 +567,7 @@ mod tests {
                     prop_assert!(got.iter().eq(model[conn as usize].iter()));
                 }
             }
-            out.logs.close(log);
+            out.close_logs();
             for conn in 0..3 {
                 out.discard(conn);
             }

@@ -6,6 +6,7 @@ use pelton_base::{HashKey, Key, Mono, Outgoing, Slots, Wall};
 use pelton_mqtt::{PacketId, PublishHead, QoS, Version};
 
 use crate::alias::Naming;
+use crate::alike::Alike;
 use crate::counters::{Dropped, Tally, Traffic};
 use crate::fetch::LiveTopics;
 use crate::inflight::{Delivery, PacketClock};
@@ -134,7 +135,8 @@ impl Core {
                 packet_id: None,
                 identifiers: terms.identifiers,
             };
-            write(&mut self.out, &mut self.tally, link, session.link.index, &packet, self.wall);
+            let alike = lazy.alike.as_mut();
+            write(&mut self.out, &mut self.tally, link, session.link.index, &packet, alike, self.wall);
             return;
         }
         let window = session.window.get_or_insert_default();
@@ -150,7 +152,8 @@ impl Core {
             packet_id: Some(packet_id),
             identifiers: terms.identifiers,
         };
-        if !write(&mut self.out, &mut self.tally, link, session.link.index, &packet, self.wall) {
+        let alike = lazy.alike.as_mut().filter(|_| packet_id == at.identifier());
+        if !write(&mut self.out, &mut self.tally, link, session.link.index, &packet, alike, self.wall) {
             return;
         }
         // A session that ends with its connection never sends again; a group's message may go to another.
@@ -258,7 +261,7 @@ impl Core {
                     identifiers: delivery.identifiers.as_deref().unwrap_or_default(),
                 };
                 // The client may have come back with a smaller Maximum Packet Size [MQTT-3.1.2-25].
-                if !write(out, tally, link, link_key.index, &packet, *wall)
+                if !write(out, tally, link, link_key.index, &packet, None, *wall)
                     && let Some(delivery) = window.inflight.complete(position)
                 {
                     messages.release(delivery.message);
@@ -283,7 +286,7 @@ impl Core {
                 packet_id: Some(packet_id),
                 identifiers: queued.identifiers.as_deref().unwrap_or_default(),
             };
-            if !write(out, tally, link, link_key.index, &packet, *wall) {
+            if !write(out, tally, link, link_key.index, &packet, None, *wall) {
                 messages.release(queued.message);
                 continue;
             }
@@ -316,13 +319,16 @@ fn write(
     link: &mut Link,
     index: u32,
     packet: &Outgoings<'_>,
+    alike: Option<&mut Alike>,
     wall: Wall,
 ) -> bool {
-    let written = if link.version == Version::V5 {
-        write_v5(out, link, index, packet, wall)
-    } else {
-        write_v3(out, index, packet);
-        true
+    let written = match alike {
+        Some(alike) if is_like_others(link, packet) => write_alike(out, link, index, packet, alike, wall),
+        _ if link.version == Version::V5 => write_v5(out, link, index, packet, wall),
+        _ => {
+            out.append(index, |bytes| encode_v3(packet, bytes));
+            true
+        }
     };
     if !written {
         tally.dropped.add(Dropped::TooLargeForClient);
@@ -344,34 +350,64 @@ fn first_byte(packet: &Outgoings<'_>) -> u8 {
     0x30 | u8::from(packet.dup) << 3 | (packet.qos as u8) << 1 | u8::from(packet.retain)
 }
 
+/// Whether nothing in the packet is this connection's own, but for the packet identifier.
 #[inline]
-fn write_v3(out: &mut Outgoing, index: u32, packet: &Outgoings<'_>) {
-    let Publication { topic, payload, .. } = *packet.publication;
-    let remaining = 2 + topic.len() + if packet.packet_id.is_some() { 2 } else { 0 } + payload.len();
-    out.append(index, |bytes| {
-        bytes.reserve(remaining + 5);
-        bytes.push(first_byte(packet));
-        push_length(bytes, remaining);
-        match packet.publication.wire {
-            // The shape it came in: the lengths agree only if both have a packet identifier or neither.
-            Some(wire) if wire.len() == remaining => {
-                let start = bytes.len();
-                bytes.extend_from_slice(wire);
-                if let Some(packet_id) = packet.packet_id {
-                    let at = start + 2 + topic.len();
-                    bytes[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
-                }
-            }
-            _ => {
-                bytes.extend_from_slice(&(topic.len() as u16).to_be_bytes());
-                bytes.extend_from_slice(topic);
-                if let Some(packet_id) = packet.packet_id {
-                    bytes.extend_from_slice(&packet_id.to_be_bytes());
-                }
-                bytes.extend_from_slice(payload);
-            }
+fn is_like_others(link: &Link, packet: &Outgoings<'_>) -> bool {
+    !packet.retain
+        && packet.identifiers.is_empty()
+        && link.extra.as_ref().is_none_or(|extra| extra.aliases_out.is_none())
+}
+
+/// A packet that others get as well: written once, and named by each.
+#[inline]
+fn write_alike(
+    out: &mut Outgoing,
+    link: &Link,
+    index: u32,
+    packet: &Outgoings<'_>,
+    alike: &mut Alike,
+    wall: Wall,
+) -> bool {
+    let range = alike.packet(out, link.version, packet.qos, |bytes| {
+        if link.is_v5() {
+            encode_v5(&head_v5(packet, wall), packet.publication, bytes);
+        } else {
+            encode_v3(packet, bytes);
         }
     });
+    let fits = range.len <= link.packet_bytes_max;
+    if fits {
+        out.append_shared(index, range);
+    }
+    fits
+}
+
+#[inline]
+fn encode_v3(packet: &Outgoings<'_>, bytes: &mut Vec<u8>) {
+    let Publication { topic, payload, .. } = *packet.publication;
+    let remaining = 2 + topic.len() + if packet.packet_id.is_some() { 2 } else { 0 } + payload.len();
+    bytes.reserve(remaining + 5);
+    bytes.push(first_byte(packet));
+    push_length(bytes, remaining);
+    match packet.publication.wire {
+        // The shape it came in: the lengths agree only if both have a packet identifier or neither.
+        Some(wire) if wire.len() == remaining => {
+            let start = bytes.len();
+            bytes.extend_from_slice(wire);
+            if let Some(packet_id) = packet.packet_id {
+                let at = start + 2 + topic.len();
+                bytes[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
+            }
+        }
+        _ => {
+            bytes.extend_from_slice(&(topic.len() as u16).to_be_bytes());
+            bytes.extend_from_slice(topic);
+            if let Some(packet_id) = packet.packet_id {
+                bytes.extend_from_slice(&packet_id.to_be_bytes());
+            }
+            bytes.extend_from_slice(payload);
+        }
+    }
 }
 
 #[inline]
@@ -383,20 +419,32 @@ fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
     bytes.push(length as u8);
 }
 
-fn write_v5(out: &mut Outgoing, link: &mut Link, index: u32, packet: &Outgoings<'_>, wall: Wall) -> bool {
-    let Publication { topic, forwarded, payload, .. } = *packet.publication;
-    let mut head = PublishHead {
+/// The head of a v5 packet that names its topic in full.
+fn head_v5<'a>(packet: &Outgoings<'a>, wall: Wall) -> PublishHead<'a> {
+    PublishHead {
         dup: packet.dup,
         qos: packet.qos,
         retain: packet.retain,
-        topic,
+        topic: packet.publication.topic,
         packet_id: packet.packet_id,
         topic_alias: None,
         message_expiry: packet.publication.remaining_expiry(wall),
         subscription_ids: packet.identifiers,
-        forwarded_len: forwarded.len(),
-        payload_len: payload.len(),
-    };
+        forwarded_len: packet.publication.forwarded.len(),
+        payload_len: packet.publication.payload.len(),
+    }
+}
+
+fn encode_v5(head: &PublishHead<'_>, publication: &Publication<'_>, bytes: &mut Vec<u8>) {
+    bytes.reserve(head.encoded_len(Version::V5));
+    head.encode(Version::V5, bytes);
+    bytes.extend_from_slice(publication.forwarded);
+    bytes.extend_from_slice(publication.payload);
+}
+
+fn write_v5(out: &mut Outgoing, link: &mut Link, index: u32, packet: &Outgoings<'_>, wall: Wall) -> bool {
+    let topic = packet.publication.topic;
+    let mut head = head_v5(packet, wall);
     // Measured without the alias: an alias set by a packet that is then dropped would name nothing.
     let plain = head.encoded_len(Version::V5);
     let limit = link.packet_bytes_max as usize;
@@ -420,11 +468,6 @@ fn write_v5(out: &mut Outgoing, link: &mut Link, index: u32, packet: &Outgoings<
             }
         }
     }
-    out.append(index, |bytes| {
-        bytes.reserve(plain + 5);
-        head.encode(Version::V5, bytes);
-        bytes.extend_from_slice(forwarded);
-        bytes.extend_from_slice(payload);
-    });
+    out.append(index, |bytes| encode_v5(&head, packet.publication, bytes));
     true
 }

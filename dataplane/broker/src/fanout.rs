@@ -56,7 +56,7 @@ impl Broker {
             return self.route_many(publication, &[filter]);
         }
         self.deliveries_left -= count;
-        let mut lazy = Lazy::new();
+        let mut lazy = Lazy::new().to_many(subscribers.len());
         let at = self.core.clock.tick();
         for subscriber in subscribers {
             let options = subscriber.options;
@@ -111,7 +111,7 @@ impl Broker {
         let at = self.core.clock.tick();
         if targets.len() as u32 <= self.deliveries_left {
             self.deliveries_left -= targets.len() as u32;
-            let mut lazy = Lazy::new();
+            let mut lazy = Lazy::new().to_many(targets.len());
             for target in targets.drain(..) {
                 let terms = Terms::live(publication, target.options, &target.identifiers);
                 self.core.deliver(publication, &mut lazy, at, target.session.index, terms);
@@ -158,7 +158,7 @@ impl Broker {
         let stored = self.core.messages.get(fanout.message);
         let body = [stored.topic, stored.forwarded, stored.payload].concat();
         let publication = stored.over(&body);
-        let mut lazy = Lazy::stored(fanout.message);
+        let mut lazy = Lazy::stored(fanout.message).to_many(end - fanout.next);
         for target in &fanout.targets[fanout.next..end] {
             // The session may have ended since.
             if self.core.sessions.get(target.session).is_some() {

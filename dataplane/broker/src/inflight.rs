@@ -55,8 +55,9 @@ impl PacketClock {
         *self
     }
 
+    /// The identifier of this tick.
     #[inline]
-    fn identifier(self) -> PacketId {
+    pub fn identifier(self) -> PacketId {
         PacketId::new((self.0 % IDENTIFIERS + 1) as u16).expect("1 to 65,535")
     }
 }

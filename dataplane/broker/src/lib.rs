@@ -26,6 +26,7 @@
 pub mod access;
 mod acknowledge;
 mod alias;
+mod alike;
 mod broker;
 mod claim;
 mod connect;

@@ -3,6 +3,8 @@
 use pelton_base::Wall;
 use pelton_mqtt::QoS;
 
+use crate::alike::{ALIKE_MIN, Alike};
+
 /// Who published: the serial number of a session, unique in the process; `NOBODY` for the broker itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Publisher(pub u64);
@@ -201,31 +203,43 @@ impl std::fmt::Debug for Messages {
     }
 }
 
-/// A publication that is stored when its first holder appears, and once at most.
+/// What is made of a publication when its first receiver needs it, and once at most: its place in the store,
+/// and the packets that receivers get alike.
 #[derive(Debug, Default)]
-pub struct Lazy(Option<MessageId>);
+pub struct Lazy {
+    stored: Option<MessageId>,
+    /// `None` for a publication with few receivers.
+    pub(crate) alike: Option<Alike>,
+}
 
 impl Lazy {
     /// Nothing stored yet.
     pub const fn new() -> Self {
-        Self(None)
+        Self { stored: None, alike: None }
     }
 
     /// A publication that stands in the store already; the caller keeps its hold.
     pub const fn stored(id: MessageId) -> Self {
-        Self(Some(id))
+        Self { stored: Some(id), alike: None }
+    }
+
+    /// The same for a publication that goes to `receivers` sessions.
+    #[must_use]
+    #[inline]
+    pub fn to_many(self, receivers: usize) -> Self {
+        if receivers < ALIKE_MIN { self } else { Self { alike: Some(Alike::default()), ..self } }
     }
 
     /// One more holder of the message, storing it first if need be.
     pub fn hold(&mut self, messages: &mut Messages, publication: &Publication<'_>) -> MessageId {
-        match self.0 {
+        match self.stored {
             Some(id) => {
                 messages.retain(id);
                 id
             }
             None => {
                 let id = messages.store(publication);
-                self.0 = Some(id);
+                self.stored = Some(id);
                 id
             }
         }

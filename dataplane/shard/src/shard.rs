@@ -484,6 +484,7 @@ impl<T: ByteStreams> Shard<T> {
         for &index in &dirty {
             self.flush_index(index);
         }
+        self.broker.out().close_logs();
         self.dirty = dirty;
     }
 
@@ -501,9 +502,10 @@ impl<T: ByteStreams> Shard<T> {
 
     #[inline]
     fn flush_index(&mut self, index: u32) {
-        if let Some(Some(conn)) = self.conns.get(index as usize)
-            && !conn.blocked
-        {
+        let Some(Some(conn)) = self.conns.get(index as usize) else { return };
+        if conn.blocked {
+            self.broker.out().settle(index);
+        } else {
             let key = conn.key;
             self.transmit(key);
         }
