@@ -31,3 +31,35 @@ fn message(payload: &dyn Any) -> &str {
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without a word")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Says to the test's own binary that it is to panic.
+    const CHILD: &str = "PELTON_TEST_PANICS";
+
+    #[test]
+    fn a_thread_that_panics_ends_the_process() {
+        if std::env::var_os(CHILD).is_some() {
+            exit_on_panic();
+            let thread = std::thread::Builder::new().name("shard-3".into());
+            let _ = thread.spawn(|| panic!("out of {}", "luck")).map(std::thread::JoinHandle::join);
+            return;
+        }
+        let myself = std::env::current_exe().expect("the system knows it");
+        let output = Command::new(myself)
+            .args(["--exact", "broken::tests::a_thread_that_panics_ends_the_process", "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .expect("the test's own binary runs");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(70), "{err}");
+        assert!(
+            err.contains("pelton: thread shard-3 panicked at ") && err.contains(": out of luck;"),
+            "{err}"
+        );
+    }
+}

@@ -13,6 +13,7 @@ mod service;
 mod signals;
 mod sys;
 mod version;
+mod watch;
 
 use std::path::Path;
 use std::process::ExitCode;

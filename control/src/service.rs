@@ -14,6 +14,7 @@ use crate::exit::Exit;
 use crate::log::Logging;
 use crate::signals::{self, Wish};
 use crate::sys::SysTree;
+use crate::watch::Watch;
 use crate::{broken, descriptors, log, version};
 
 /// How often the shards' health is looked at.
@@ -58,6 +59,7 @@ pub(crate) fn run(
     }
     info!("datapath: kernel sockets (epoll, {} shards)", fleet.len());
     let mut sys = SysTree::new(config.sys.interval_seconds);
+    let mut watch = Watch::new();
     loop {
         sys.publish_if_due(&fleet);
         let until = Instant::now() + LOOK;
@@ -67,6 +69,7 @@ pub(crate) fn run(
             Err(RecvTimeoutError::Timeout) => {}
         }
         logging.say_kept_back();
+        watch.look_if_due(&fleet);
         if !fleet.is_healthy() {
             error!("a shard has ended: this is a fault of the broker, please report it");
             return Exit::Broken;
@@ -148,4 +151,57 @@ fn stop(fleet: Fleet, limit: Duration) -> Exit {
         );
     }
     Exit::Ok
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::sync::Arc;
+
+    use pelton_base::HashKey;
+    use pelton_broker::Settings;
+    use pelton_runtime::{Idle, Plan};
+    use pelton_sockets::{Bind, BindError};
+    use rustix::io::Errno;
+
+    use super::*;
+
+    fn fleet() -> Result<Fleet, StartError> {
+        Fleet::start(&Plan {
+            binds: vec![Bind { address: SocketAddr::from(([127, 0, 0, 1], 0)) }],
+            shards: 1,
+            cores: Vec::new(),
+            idle: Idle { spin_us: 0 },
+            settings: Arc::new(Settings::default()),
+            key: HashKey::new(1, 2),
+            seed: 3,
+        })
+    }
+
+    /// Starts where the system has no IPv6; returns what was tried and whether it runs.
+    fn without_ipv6(config: &Config, why: Errno) -> (Vec<Vec<SocketAddr>>, bool) {
+        let tried = RefCell::new(Vec::new());
+        let outcome = start_where_possible(config, |config| {
+            tried.borrow_mut().push(config.listen.tcp.clone());
+            match config.listen.tcp.iter().find(|address| address.is_ipv6()) {
+                Some(&address) => Err(BindError { address, source: why.into() }.into()),
+                None => fleet(),
+            }
+        });
+        let runs = outcome.map(|fleet| fleet.shut_down(Duration::from_secs(5))).is_ok();
+        (tried.into_inner(), runs)
+    }
+
+    #[test]
+    fn a_host_without_ipv6_is_served_by_ipv4_unless_somebody_chose() {
+        let config = Config::default();
+        let v4 = vec![config.listen.tcp[0]];
+        for why in [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL] {
+            assert_eq!(without_ipv6(&config, why), (vec![config.listen.tcp.clone(), v4.clone()], true));
+        }
+        assert_eq!(without_ipv6(&config, Errno::ADDRINUSE), (vec![config.listen.tcp.clone()], false));
+        let mut chosen = config;
+        chosen.listen.tcp[0].set_port(1884);
+        assert_eq!(without_ipv6(&chosen, Errno::AFNOSUPPORT), (vec![chosen.listen.tcp.clone()], false));
+    }
 }

@@ -49,9 +49,10 @@ fn apply_one(config: &mut Config, name: &str, value: OsString) -> Result<(), Str
     let (section, key) = (section.to_lowercase(), key.to_lowercase());
     let kind = find(&section, &key).ok_or_else(unknown)?.field.kind;
     let source = format!("value = {}", as_toml(kind, value.trim()));
-    let table = DeTable::parse(&source).map_err(|error| error.message().to_owned())?;
+    let wrong = || format!("`{}` is not allowed, only {}", value.trim(), kind.allowed());
+    let table = DeTable::parse(&source).map_err(|_| wrong())?;
     let Some(parsed) = table.get_ref().get("value").filter(|_| table.get_ref().len() == 1) else {
-        return Err("one value is wanted".into());
+        return Err(wrong());
     };
     match set(config, &section, &key, parsed) {
         Set::Done => Ok(()),

@@ -24,6 +24,9 @@ pub(crate) fn apply(config: &mut Config, name: &str, bytes: &[u8], problems: &mu
         .iter()
         .map(|error| (error.span().map_or(0, |span| span.start), error.message().to_owned()))
         .collect();
+    // Behind the first error of a line the parser only guesses.
+    found.sort();
+    found.dedup_by(|later, first| !source.as_bytes()[first.0..later.0].contains(&b'\n'));
     // What follows from broken syntax would only confuse.
     if found.is_empty() {
         sections(config, table.get_ref(), &mut found);

@@ -45,7 +45,8 @@ pub(crate) fn read(value: &Spanned<DeValue<'_>>) -> Result<Rule, Vec<Wrong>> {
         };
         let taken = item.get_ref().as_str().is_some_and(|text| set(&mut rule, name, text));
         if !taken {
-            wrongs.push((item.span(), format!("{} is not allowed for `{name}`: {allowed}", shown(item))));
+            wrongs
+                .push((item.span(), format!("{} is not allowed for `{name}`, only {allowed}", shown(item))));
         }
     }
     for key in table.keys() {

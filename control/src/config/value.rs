@@ -69,7 +69,8 @@ impl Kind {
 
     /// Reads a value.
     pub(crate) fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<Value, Vec<Wrong>> {
-        let wrong = || vec![(value.span(), format!("{} is not allowed: {}", shown(value), self.allowed()))];
+        let wrong =
+            || vec![(value.span(), format!("{} is not allowed, only {}", shown(value), self.allowed()))];
         match (self, value.get_ref()) {
             (Self::Bool, DeValue::Boolean(flag)) => Ok(Value::Bool(*flag)),
             (Self::Integer { min, max }, DeValue::Integer(_)) => {
@@ -92,8 +93,9 @@ impl Kind {
             }
             (Self::Addresses, DeValue::Array(list)) => self.addresses(list).map(Value::Addresses),
             (Self::Integers { max }, DeValue::Array(list)) => each(list, |item| {
-                whole(item, 0, *max)
-                    .ok_or_else(|| vec![(item.span(), format!("{}: {}", shown(item), self.allowed()))])
+                whole(item, 0, *max).ok_or_else(|| {
+                    vec![(item.span(), format!("{} is not allowed, only {}", shown(item), self.allowed()))]
+                })
             })
             .map(Value::Integers),
             (Self::Rules, DeValue::Array(list)) => each(list, rules::read).map(Value::Rules),
@@ -105,7 +107,7 @@ impl Kind {
         each(list, |item| {
             let address = item.get_ref().as_str().and_then(|text| text.parse().ok());
             address.ok_or_else(|| {
-                vec![(item.span(), format!("{} is not an address: {}", shown(item), self.allowed()))]
+                vec![(item.span(), format!("{} is not allowed, only {}", shown(item), self.allowed()))]
             })
         })
     }

@@ -78,3 +78,53 @@ impl<S: Subscriber> Layer<S> for Limit {
         self.lets_through(event.metadata(), Instant::now())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tracing_subscriber::prelude::*;
+
+    use super::*;
+
+    /// Counts what the limit lets through.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<AtomicUsize>);
+
+    impl<S: Subscriber> Layer<S> for Lines {
+        fn on_event(&self, _event: &Event<'_>, _context: Context<'_, S>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn each_place_has_its_own_share_and_what_is_kept_back_is_counted() {
+        let (limit, lines) = (Limit::new(3), Lines::default());
+        let subscriber = tracing_subscriber::registry().with(limit.clone()).with(lines.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            for n in 0..10 {
+                tracing::info!(n, "one place");
+            }
+            tracing::info!("another");
+        });
+        assert_eq!(lines.0.load(Ordering::Relaxed), 4);
+        let kept_back = limit.take_kept_back();
+        assert_eq!(kept_back.len(), 1);
+        assert!(kept_back[0].0.contains("limit.rs:") && kept_back[0].1 == 7, "{kept_back:?}");
+        assert!(limit.take_kept_back().is_empty());
+    }
+
+    #[test]
+    fn a_new_window_lets_lines_through_again() {
+        let limit = Limit::new(1);
+        let now = Instant::now();
+        let place = tracing::callsite!(name: "place", kind: tracing::metadata::Kind::EVENT, fields: );
+        let metadata = tracing::Callsite::metadata(place);
+        assert!(limit.lets_through(metadata, now));
+        assert!(!limit.lets_through(metadata, now + WINDOW / 2));
+        assert!(limit.lets_through(metadata, now + WINDOW));
+        assert_eq!(limit.take_kept_back()[0].1, 1);
+        let unlimited = Limit::new(0);
+        assert!((0..100).all(|_| unlimited.lets_through(metadata, now)));
+    }
+}

@@ -1,0 +1,209 @@
+//! Configuration: what is wrong is said with its place, what is right comes back.
+
+use crate::running::{Running, Scratch, pelton, run};
+
+/// Runs `check` on a file; the lines it wrote, without the path of the file.
+fn check(name: &str, text: &str) -> (Option<i32>, Vec<String>) {
+    let file = Scratch::file(name, text);
+    let ended = run(&["check", "-c", file.path()]);
+    let lines = ended.err.lines().map(|line| line.replace(file.path(), "FILE")).collect();
+    (ended.code, lines)
+}
+
+#[test]
+fn the_empty_file_is_a_valid_broker() {
+    let file = Scratch::file("empty.toml", "");
+    let ended = run(&["check", "-c", file.path()]);
+    assert_eq!((ended.code, ended.out.as_str(), ended.err.as_str()), (Some(0), "ok\n", ""));
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_with_its_place() {
+    let (code, lines) = check(
+        "wrong.toml",
+        r#"[mqtt]
+packt_bytes_max = 5
+qos_max = 7
+  inflight_max = "x"
+[lisen]
+tcp = []
+[queue]
+policy = "drop"
+receive_maximum = 3
+[access]
+rules = [
+  { effect = "deny", filtr = "a/#" },
+  { effect = "allow", filter = "a/#/b" },
+]
+"#,
+    );
+    assert_eq!(code, Some(2));
+    assert_eq!(
+        lines,
+        [
+            "FILE:2:1: unknown key `packt_bytes_max` in [mqtt]; did you mean `packet_bytes_max`?",
+            "FILE:3:11: `qos_max`: 7 is not allowed, only a whole number from 0 to 2",
+            "FILE:4:18: `inflight_max`: \"x\" is not allowed, only a whole number from 1 to 65535",
+            "FILE:5:2: unknown section [lisen]; did you mean [listen]?",
+            "FILE:8:10: `policy`: \"drop\" is not allowed, only one of \"drop-oldest\", \"drop-newest\", \"disconnect\"",
+            "FILE:9:1: unknown key `receive_maximum` in [queue]; it belongs to [mqtt]",
+            "FILE:12:3: `rules`: a rule needs `filter`: a topic filter",
+            "FILE:12:22: `rules`: unknown key `filtr` in a rule; did you mean `filter`?",
+            "FILE:13:32: `rules`: \"a/#/b\" is not allowed for `filter`, only a topic filter",
+        ]
+    );
+}
+
+#[test]
+fn broken_toml_is_said_with_its_place() {
+    let (code, lines) = check("broken.toml", "[mqtt]\nqos_max = = 1\n");
+    assert_eq!(code, Some(2));
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].starts_with("FILE:2:11: "), "{lines:?}");
+    let (code, lines) = check("twice.toml", "[mqtt]\nqos_max = 1\nqos_max = 2\n");
+    assert_eq!(code, Some(2));
+    assert!(lines[0].starts_with("FILE:3:1: "), "{lines:?}");
+}
+
+#[test]
+fn columns_are_characters() {
+    let (_, lines) = check("characters.toml", "mqtt = { response_information = \"äöü\", nonsense = 1 }\n");
+    assert!(lines[0].starts_with("FILE:1:40: unknown key `nonsense`"), "{lines:?}");
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_text_is_an_error() {
+    let ended = run(&["check", "-c", "/nowhere/pelton.toml"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.err.starts_with("/nowhere/pelton.toml: cannot read it: "), "{}", ended.err);
+    let file = Scratch::file("latin.toml", "");
+    std::fs::write(file.path(), b"[mqtt]\n# \xe4\n").expect("it is ours");
+    let ended = run(&["check", "-c", file.path()]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.err.contains(":2:3: the file is not UTF-8"), "{}", ended.err);
+}
+
+#[test]
+fn keys_that_do_not_go_together() {
+    let (code, lines) = check("cores.toml", "[shards]\ncount = 2\ncores = [0, 1, 2]\n[listen]\ntcp = []\n");
+    assert_eq!(code, Some(2));
+    assert_eq!(
+        lines,
+        [
+            "[listen] tcp: at least one address is needed",
+            "[shards] cores: 3 cores for 2 shards: one for each is needed",
+        ]
+    );
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let file = Scratch::file("file.toml", "[mqtt]\nqos_max = 0\nreceive_maximum = 7\n");
+    let output = pelton(&["config", "dump", "-c", file.path()])
+        .env("PELTON__MQTT__QOS_MAX", "1")
+        .env("PELTON__QUEUE__POLICY", "disconnect")
+        .env("PELTON__LISTEN__TCP", "127.0.0.1:1884, [::1]:1884")
+        .env("PELTON__SESSION__EXPIRY_MAX_SECONDS", "never")
+        .env("PELTON__MQTT__RESPONSE_INFORMATION", "say \"it\"")
+        .env("PELTON__ACCESS__RULES", r#"[{ effect = "deny", filter = "secret/#" }]"#)
+        .output()
+        .expect("the built binary runs");
+    let dump = String::from_utf8(output.stdout).expect("the binary writes UTF-8");
+    for line in [
+        "qos_max = 1",
+        "receive_maximum = 7",
+        "policy = \"disconnect\"",
+        "tcp = [\"127.0.0.1:1884\", \"[::1]:1884\"]",
+        "expiry_max_seconds = \"never\"",
+        "response_information = \"say \\\"it\\\"\"",
+        "  { effect = \"deny\", action = \"both\", filter = \"secret/#\" },",
+    ] {
+        assert!(dump.lines().any(|found| found == line), "{line} is missing in {dump}");
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_an_error() {
+    let output = pelton(&["check"])
+        .env("PELTON__MQTT__QOS_MAXX", "1")
+        .env("PELTON__SYS__INTERVAL_SECONDS", "soon")
+        .env("PELTON__SHARDS__COUNT", "65")
+        .output()
+        .expect("the built binary runs");
+    let err = String::from_utf8(output.stderr).expect("the binary writes UTF-8");
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        err.lines().collect::<Vec<_>>(),
+        [
+            "PELTON__MQTT__QOS_MAXX: no key of that name; did you mean `PELTON__MQTT__QOS_MAX`?",
+            "PELTON__SHARDS__COUNT: 65 is not allowed, only a whole number from 0 to 64",
+            "PELTON__SYS__INTERVAL_SECONDS: `soon` is not allowed, only a whole number from 0 to 86400",
+        ]
+    );
+}
+
+/// Every key away from its default: what is dumped is a valid file, and says the same when it is read.
+#[test]
+fn a_dump_is_a_configuration_that_says_the_same() {
+    let default = run(&["config", "dump"]).out;
+    let mut section = String::new();
+    let mut changed = String::new();
+    let mut keys = 0;
+    for line in default.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        if line.starts_with('[') {
+            section = line.to_owned();
+            changed.push_str(&format!("{section}\n"));
+            continue;
+        }
+        let (key, value) = line.split_once(" = ").expect("a key and its value");
+        let other = match value {
+            "true" => "false".to_owned(),
+            "false" => "true".to_owned(),
+            "\"never\"" => "7".to_owned(),
+            "\"\"" => "'some \"text\"'".to_owned(),
+            "\"drop-newest\"" => "\"drop-oldest\"".to_owned(),
+            "\"round-robin\"" => "\"local-first\"".to_owned(),
+            "\"info\"" => "\"debug\"".to_owned(),
+            "\"text\"" => "\"json\"".to_owned(),
+            "[]" if key == "cores" => "[3]".to_owned(),
+            "[]" => r#"[{ effect = "allow", action = "publish", filter = "a/{client_id}/+", client_id = "m-*", user_name = 'q"' }]"#.to_owned(),
+            addresses if key == "tcp" => addresses.replace("1883", "0"),
+            number => {
+                let number: u64 = number.parse().unwrap_or_else(|_| panic!("{key} = {number} in {section}"));
+                if number == 0 || number == 1 { number + 1 } else { number - 1 }.to_string()
+            }
+        };
+        changed.push_str(&format!("{key} = {other}\n"));
+        keys += 1;
+    }
+    assert!(keys > 40, "{keys} keys");
+    let file = Scratch::file("changed.toml", &changed);
+    let first = run(&["config", "dump", "-c", file.path()]);
+    assert_eq!(first.code, Some(0), "{}", first.err);
+    for line in changed.lines().filter(|line| !line.contains('\'') && !line.contains('{')) {
+        assert!(first.out.lines().any(|found| found == line), "{line} is missing in {}", first.out);
+    }
+    let again = Scratch::file("again.toml", &first.out);
+    assert_eq!(run(&["check", "-c", again.path()]).out, "ok\n");
+    assert_eq!(run(&["config", "dump", "-c", again.path()]).out, first.out);
+}
+
+#[test]
+fn serve_with_a_bad_configuration_starts_nothing() {
+    let file = Scratch::file("serve.toml", "[mqtt]\nqos_max = 3\n");
+    let ended = run(&["serve", "--bind", "127.0.0.1:0", "-c", file.path()]);
+    assert_eq!(ended.code, Some(2));
+    assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+    assert_eq!(run(&["serve", "--bind", "nowhere"]).code, Some(2));
+    assert_eq!(run(&["serve", "--shards", "65"]).code, Some(2));
+}
+
+#[test]
+fn rules_are_obeyed_by_the_broker() {
+    let file =
+        Scratch::file("rules.toml", "[access]\nrules = [{ effect = \"deny\", filter = \"secret/#\" }]\n");
+    let broker = Running::start(&["-c", file.path()]);
+    let mut client = crate::client::Client::connect(broker.address, pelton_mqtt::Version::V5, "c");
+    assert_eq!(client.subscribe("secret/x"), 0x87);
+    assert_eq!(client.subscribe("open/x"), 0);
+}
