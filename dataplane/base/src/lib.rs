@@ -5,6 +5,7 @@
 //! Nothing here reads a clock, a file or the system's randomness: time and seeds are passed in.
 #![forbid(unsafe_code)]
 
+pub mod chunks;
 pub mod counters;
 pub mod hash;
 pub mod rng;
@@ -14,6 +15,7 @@ pub mod stream;
 pub mod time;
 pub mod wheel;
 
+pub use chunks::Chunks;
 pub use counters::{CounterSet, Counters};
 pub use hash::HashKey;
 pub use rng::Rng;

@@ -9,6 +9,8 @@
 
 use std::collections::VecDeque;
 
+use crate::chunks::Chunks;
+
 /// A buffer of this capacity or less is kept for the next connection that has something to send.
 const POOLED_BUFFER_BYTES: usize = 64 * 1024;
 /// How many idle buffers are kept.
@@ -264,7 +266,7 @@ impl std::fmt::Debug for SharedLogs {
 /// for their transport.
 #[derive(Default)]
 pub struct Outgoing {
-    queues: Vec<Entry>,
+    queues: Chunks<Entry>,
     dirty: Vec<u32>,
     #[expect(clippy::vec_box, reason = "a queue takes the box as it is: that is what is pooled")]
     pool: Vec<Box<Active>>,
@@ -292,22 +294,20 @@ impl Outgoing {
 
     /// Makes room for connection `index`, with nothing queued.
     pub fn open(&mut self, index: u32) {
-        if self.queues.len() <= index as usize {
-            self.queues.resize_with(index as usize + 1, Entry::default);
-        }
-        debug_assert!(self.queues[index as usize].queue.is_empty());
+        self.queues.grow_to(index, Entry::default);
+        debug_assert!(self.queues[index].queue.is_empty());
     }
 
     /// Bytes queued to a connection.
     #[inline]
     pub fn queued(&self, index: u32) -> usize {
-        self.queues[index as usize].queue.len()
+        self.queues[index].queue.len()
     }
 
     /// Appends what `write` appends to the vector, as bytes of this connection alone.
     #[inline]
     pub fn append<R>(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-        let entry = &mut self.queues[index as usize];
+        let entry = &mut self.queues[index];
         let active = Self::activate(&mut entry.queue, &mut self.pool);
         let before = active.own.len();
         let result = write(&mut active.own);
@@ -326,7 +326,7 @@ impl Outgoing {
     /// Queues bytes of a shared log.
     #[inline]
     pub fn append_shared(&mut self, index: u32, range: SharedRange) {
-        let entry = &mut self.queues[index as usize];
+        let entry = &mut self.queues[index];
         let active = Self::activate(&mut entry.queue, &mut self.pool);
         if active.segments.is_empty() && active.bytes != 0 {
             active.segments.push_back(Segment::Own(active.bytes));
@@ -375,7 +375,7 @@ impl Outgoing {
         into.clear();
         std::mem::swap(&mut self.dirty, into);
         for &index in into.iter() {
-            self.queues[index as usize].dirty = false;
+            self.queues[index].dirty = false;
         }
     }
 
@@ -389,13 +389,13 @@ impl Outgoing {
         into.clear();
         std::mem::swap(&mut self.urgent, into);
         for &index in into.iter() {
-            self.queues[index as usize].urgent = false;
+            self.queues[index].urgent = false;
         }
     }
 
     /// A connection's queue with the logs it refers to, for the transport to send from.
     pub fn queue(&mut self, index: u32) -> (&mut SendQueue, &mut SharedLogs) {
-        (&mut self.queues[index as usize].queue, &mut self.logs)
+        (&mut self.queues[index].queue, &mut self.logs)
     }
 
     /// Gives an empty queue's buffer back to the pool; a queue that still holds something becomes its own, so
@@ -403,7 +403,7 @@ impl Outgoing {
     /// flush, or instead of one.
     #[inline]
     pub fn settle(&mut self, index: u32) {
-        let queue = &mut self.queues[index as usize].queue;
+        let queue = &mut self.queues[index].queue;
         match &mut queue.0 {
             Some(active) if active.bytes == 0 => {}
             Some(active) => return active.make_own(&mut self.logs),
@@ -420,7 +420,7 @@ impl Outgoing {
 
     /// Forgets what is queued to a connection that is gone.
     pub fn discard(&mut self, index: u32) -> usize {
-        let (queue, logs) = (&mut self.queues[index as usize].queue, &mut self.logs);
+        let (queue, logs) = (&mut self.queues[index].queue, &mut self.logs);
         let bytes = queue.len();
         queue.consume(bytes, logs);
         self.settle(index);

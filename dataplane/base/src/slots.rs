@@ -1,6 +1,8 @@
 //! A dense table of values under generation-checked keys: a key that outlived its value finds nothing, never
 //! somebody else's value.
 
+use crate::chunks::Chunks;
+
 /// Names a value in a [`Slots`] table: an index, and the generation the index had when the value went in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
@@ -38,7 +40,7 @@ struct Slot<T> {
 /// A table that gives each value a [`Key`]. Insert, look-up and removal are O(1); memory is reused, last
 /// freed first, so that a table with churn stays warm.
 pub struct Slots<T> {
-    slots: Vec<Slot<T>>,
+    slots: Chunks<Slot<T>>,
     free: Vec<u32>,
 }
 
@@ -51,7 +53,7 @@ impl<T> Default for Slots<T> {
 impl<T> Slots<T> {
     /// An empty table.
     pub const fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new() }
+        Self { slots: Chunks::new(), free: Vec::new() }
     }
 
     /// How many values are in the table.
@@ -72,7 +74,7 @@ impl<T> Slots<T> {
     /// The key the next [`Slots::insert`] will return.
     pub fn next_key(&self) -> Key {
         match self.free.last() {
-            Some(&index) => Key { index, generation: self.slots[index as usize].generation.wrapping_add(1) },
+            Some(&index) => Key { index, generation: self.slots[index].generation.wrapping_add(1) },
             None => Key { index: self.slots.len() as u32, generation: 1 },
         }
     }
@@ -83,7 +85,7 @@ impl<T> Slots<T> {
     /// At 2^32 - 1 values: callers bound their tables far below.
     pub fn insert(&mut self, value: T) -> Key {
         if let Some(index) = self.free.pop() {
-            let slot = &mut self.slots[index as usize];
+            let slot = &mut self.slots[index];
             slot.generation = slot.generation.wrapping_add(1);
             slot.value = Some(value);
             return Key { index, generation: slot.generation };
@@ -97,7 +99,7 @@ impl<T> Slots<T> {
     /// The value under `key`, if it is still the one the key was made for.
     #[inline]
     pub fn get(&self, key: Key) -> Option<&T> {
-        match self.slots.get(key.index as usize) {
+        match self.slots.get(key.index) {
             Some(slot) if slot.generation == key.generation => slot.value.as_ref(),
             _ => None,
         }
@@ -106,7 +108,7 @@ impl<T> Slots<T> {
     /// As [`Slots::get`], mutable.
     #[inline]
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        match self.slots.get_mut(key.index as usize) {
+        match self.slots.get_mut(key.index) {
             Some(slot) if slot.generation == key.generation => slot.value.as_mut(),
             _ => None,
         }
@@ -116,25 +118,25 @@ impl<T> Slots<T> {
     /// the value goes).
     #[inline]
     pub fn at(&self, index: u32) -> Option<&T> {
-        self.slots.get(index as usize).and_then(|slot| slot.value.as_ref())
+        self.slots.get(index).and_then(|slot| slot.value.as_ref())
     }
 
     /// As [`Slots::at`], mutable.
     #[inline]
     pub fn at_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.slots.get_mut(index as usize).and_then(|slot| slot.value.as_mut())
+        self.slots.get_mut(index).and_then(|slot| slot.value.as_mut())
     }
 
     /// The full key of an index in use.
     pub fn key_at(&self, index: u32) -> Option<Key> {
-        let slot = self.slots.get(index as usize)?;
+        let slot = self.slots.get(index)?;
         slot.value.as_ref()?;
         Some(Key { index, generation: slot.generation })
     }
 
     /// Takes the value out; its key is stale from here on.
     pub fn remove(&mut self, key: Key) -> Option<T> {
-        let slot = self.slots.get_mut(key.index as usize)?;
+        let slot = self.slots.get_mut(key.index)?;
         if slot.generation != key.generation {
             return None;
         }

@@ -7,6 +7,7 @@
 //! the timer moves itself when it fires. Arming and clearing are O(1); a timer is moved down at most three
 //! times. 12 bytes an index.
 
+use crate::chunks::Chunks;
 use crate::time::Mono;
 
 const LEVELS: usize = 4;
@@ -31,7 +32,7 @@ struct Node {
 
 /// Timers by index. Time is the driver's [`Mono`], in whole milliseconds.
 pub struct Wheel {
-    nodes: Vec<Node>,
+    nodes: Chunks<Node>,
     heads: Box<[u32; LEVELS * SLOTS]>,
     occupied: [[u64; SLOTS / 64]; LEVELS],
     /// The next tick to look at. Everything armed is due at or after it.
@@ -47,7 +48,7 @@ impl Wheel {
     /// An empty wheel that starts at `now`.
     pub fn new(now: Mono) -> Self {
         Self {
-            nodes: Vec::new(),
+            nodes: Chunks::new(),
             heads: Box::new([NIL; LEVELS * SLOTS]),
             occupied: [[0; SLOTS / 64]; LEVELS],
             cursor: now.as_ms() as u32,
@@ -75,12 +76,10 @@ impl Wheel {
     pub fn set(&mut self, index: u32, deadline: Mono) {
         assert!(index < HEAD, "a timer index below 2^31");
         self.clear(index);
-        if self.nodes.len() <= index as usize {
-            self.nodes.resize(index as usize + 1, Node { next: NIL, previous: IDLE, deadline: 0 });
-        }
+        self.nodes.grow_to(index, || Node { next: NIL, previous: IDLE, deadline: 0 });
         let deadline_ms = deadline.0.div_ceil(1_000_000);
         let ahead = deadline_ms.saturating_sub(self.cursor_ms).min(u64::from(HORIZON)) as u32;
-        self.nodes[index as usize].deadline = self.cursor.wrapping_add(ahead);
+        self.nodes[index].deadline = self.cursor.wrapping_add(ahead);
         self.link(index);
         self.armed += 1;
         let due = self.cursor_ms + u64::from(ahead);
@@ -101,7 +100,7 @@ impl Wheel {
 
     /// Disarms the timer of `index`; whether it was armed.
     pub fn clear(&mut self, index: u32) -> bool {
-        match self.nodes.get(index as usize) {
+        match self.nodes.get(index) {
             Some(node) if node.previous != IDLE => {}
             _ => return false,
         }
@@ -116,7 +115,7 @@ impl Wheel {
 
     /// When the timer of `index` will fire, if it is armed.
     pub fn deadline(&self, index: u32) -> Option<Mono> {
-        let node = self.nodes.get(index as usize)?;
+        let node = self.nodes.get(index)?;
         (node.previous != IDLE)
             .then(|| Mono::from_ms(self.cursor_ms + u64::from(node.deadline.wrapping_sub(self.cursor))))
     }
@@ -138,7 +137,7 @@ impl Wheel {
                     self.earliest = Some(self.cursor_ms);
                     return true;
                 }
-                let next = self.nodes[index as usize].next;
+                let next = self.nodes[index].next;
                 self.unlink(index);
                 self.armed -= 1;
                 due.push(index);
@@ -190,7 +189,7 @@ impl Wheel {
             let mut index = std::mem::replace(&mut self.heads[head], NIL);
             self.occupied[level][slot as usize / 64] &= !(1 << (slot % 64));
             while index != NIL {
-                let next = self.nodes[index as usize].next;
+                let next = self.nodes[index].next;
                 self.link(index);
                 index = next;
             }
@@ -201,7 +200,7 @@ impl Wheel {
     }
 
     fn link(&mut self, index: u32) {
-        let deadline = self.nodes[index as usize].deadline;
+        let deadline = self.nodes[index].deadline;
         let ahead = deadline.wrapping_sub(self.cursor);
         // The level is the highest in which deadline and cursor differ: at that level the slots differ too,
         // so the slot is dealt out before the cursor gets to the deadline.
@@ -214,9 +213,9 @@ impl Wheel {
         let head = level * SLOTS + slot as usize;
         let first = self.heads[head];
         if first != NIL {
-            self.nodes[first as usize].previous = index;
+            self.nodes[first].previous = index;
         }
-        let node = &mut self.nodes[index as usize];
+        let node = &mut self.nodes[index];
         node.next = first;
         node.previous = HEAD | head as u32;
         self.heads[head] = index;
@@ -224,9 +223,9 @@ impl Wheel {
     }
 
     fn unlink(&mut self, index: u32) {
-        let Node { next, previous, .. } = self.nodes[index as usize];
+        let Node { next, previous, .. } = self.nodes[index];
         if next != NIL {
-            self.nodes[next as usize].previous = previous;
+            self.nodes[next].previous = previous;
         }
         if previous & HEAD != 0 {
             let head = (previous & !HEAD) as usize;
@@ -235,9 +234,9 @@ impl Wheel {
                 self.occupied[head / SLOTS][head % SLOTS / 64] &= !(1 << (head % 64));
             }
         } else {
-            self.nodes[previous as usize].next = next;
+            self.nodes[previous].next = next;
         }
-        self.nodes[index as usize].previous = IDLE;
+        self.nodes[index].previous = IDLE;
     }
 
     fn next_occupied(&self, level: usize, from: usize) -> Option<usize> {

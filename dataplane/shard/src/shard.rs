@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crossbeam_channel::Receiver;
-use pelton_base::{ByteStreams, Ending, Key, Mono, StreamEvent, Transmit, Wall};
+use pelton_base::{ByteStreams, Chunks, Ending, Key, Mono, StreamEvent, Transmit, Wall};
 use pelton_broker::access::Decision;
 use pelton_broker::effects::Ask;
 use pelton_broker::router::ShardMask;
@@ -44,7 +44,7 @@ pub struct Shard<T: ByteStreams> {
     mesh: Mesh<T::Handover>,
     commands: Receiver<Command>,
     /// By the index of their key in the broker.
-    conns: Vec<Option<Conn>>,
+    conns: Chunks<Option<Conn>>,
     /// Connections whose publishes wait for room, in the order they came to wait.
     waiting: VecDeque<Key>,
     /// Connections to be handed over that found the ring full.
@@ -71,7 +71,7 @@ impl<T: ByteStreams> Shard<T> {
             transport,
             mesh,
             commands,
-            conns: Vec::new(),
+            conns: Chunks::new(),
             waiting: VecDeque::new(),
             leaving: Vec::new(),
             last_words: VecDeque::new(),
@@ -251,7 +251,7 @@ impl<T: ByteStreams> Shard<T> {
         let bytes = conn.rest.take().map(|rest| rest.bytes).unwrap_or_default();
         match self.transport.detach(stream) {
             Some(stream) => {
-                self.conns[key.index as usize] = None;
+                self.conns[key.index] = None;
                 self.broker.handle_detached(key);
                 let handed = self.mesh.hand_over(to, HandedOver { stream, bytes, listener });
                 debug_assert!(handed.is_ok(), "there is room");
@@ -280,7 +280,7 @@ impl<T: ByteStreams> Shard<T> {
                     let key = Key::from_u64(token);
                     if self.conn(key).is_some() {
                         self.broker.handle_closed(key, why);
-                        self.conns[key.index as usize] = None;
+                        self.conns[key.index] = None;
                     }
                 }
             }
@@ -288,17 +288,15 @@ impl<T: ByteStreams> Shard<T> {
     }
 
     fn open(&mut self, key: Key, stream: pelton_base::StreamId, listener: u16) {
-        let index = key.index as usize;
-        if self.conns.len() <= index {
-            self.conns.resize_with(index + 1, || None);
-        }
-        self.conns[index] = Some(Conn { key, stream, listener, blocked: false, closing: None, rest: None });
+        self.conns.grow_to(key.index, || None);
+        self.conns[key.index] =
+            Some(Conn { key, stream, listener, blocked: false, closing: None, rest: None });
         self.transport.bind(stream, key.to_u64());
     }
 
     #[inline]
     fn conn(&mut self, key: Key) -> Option<&mut Conn> {
-        match self.conns.get_mut(key.index as usize) {
+        match self.conns.get_mut(key.index) {
             Some(Some(conn)) if conn.key == key => Some(conn),
             _ => None,
         }
@@ -502,7 +500,7 @@ impl<T: ByteStreams> Shard<T> {
 
     #[inline]
     fn flush_index(&mut self, index: u32) {
-        let Some(Some(conn)) = self.conns.get(index as usize) else { return };
+        let Some(Some(conn)) = self.conns.get(index) else { return };
         if conn.blocked {
             self.broker.out().settle(index);
         } else {
@@ -514,7 +512,7 @@ impl<T: ByteStreams> Shard<T> {
     /// Sends what is queued to a connection, as far as its transport takes it.
     #[inline]
     fn transmit(&mut self, key: Key) {
-        let Some(Some(conn)) = self.conns.get_mut(key.index as usize) else { return };
+        let Some(Some(conn)) = self.conns.get_mut(key.index) else { return };
         let (queue, logs) = self.broker.out().queue(key.index);
         let sent = if queue.is_empty() {
             Transmit::Drained

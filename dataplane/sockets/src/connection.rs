@@ -4,6 +4,11 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use pelton_base::Peer;
+use rustix::net::getpeername;
+
+/// The address of a peer that is gone.
+pub(crate) const UNKNOWN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +23,6 @@ pub(crate) enum Phase {
 pub(crate) struct Connection {
     pub(crate) socket: OwnedFd,
     pub(crate) token: u64,
-    pub(crate) remote: SocketAddr,
     pub(crate) listener: u16,
     pub(crate) phase: Phase,
     /// The shard does not want data now.
@@ -36,11 +40,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(socket: OwnedFd, remote: SocketAddr, listener: u16) -> Self {
+    pub(crate) fn new(socket: OwnedFd, listener: u16) -> Self {
         Self {
             socket,
             token: u64::MAX,
-            remote,
             listener,
             phase: Phase::Open,
             paused: false,
@@ -52,7 +55,10 @@ impl Connection {
         }
     }
 
+    /// Who is at the other end, as the kernel knows it (it is rarely asked, and need not be kept); the
+    /// unspecified address if it knows no more.
     pub(crate) fn peer(&self) -> Peer {
-        Peer { remote: self.remote, listener: self.listener }
+        let remote = getpeername(&self.socket).ok().flatten().and_then(|remote| remote.try_into().ok());
+        Peer { remote: remote.unwrap_or(UNKNOWN), listener: self.listener }
     }
 }

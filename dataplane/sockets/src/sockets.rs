@@ -16,7 +16,7 @@ use rustix::net::{
     shutdown, sockopt,
 };
 
-use crate::connection::{Connection, Phase};
+use crate::connection::{Connection, Phase, UNKNOWN};
 use crate::listener::Listeners;
 use crate::poller::Poller;
 use crate::wake::Sleeper;
@@ -92,7 +92,6 @@ impl DerefMut for ReadChunk {
 #[derive(Debug)]
 pub struct HandedSocket {
     socket: OwnedFd,
-    remote: SocketAddr,
     listener: u16,
 }
 
@@ -204,9 +203,7 @@ impl Sockets {
                 let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
                 match acceptfrom_with(listener, flags) {
                     Ok((socket, remote)) => {
-                        let remote = remote
-                            .and_then(|remote| remote.try_into().ok())
-                            .unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+                        let remote = remote.and_then(|remote| remote.try_into().ok()).unwrap_or(UNKNOWN);
                         self.accepted(socket, remote, number as u16);
                     }
                     Err(Errno::AGAIN) => break,
@@ -245,7 +242,7 @@ impl Sockets {
     }
 
     fn accepted(&mut self, socket: OwnedFd, remote: SocketAddr, listener: u16) {
-        let key = self.connections.insert(Connection::new(socket, remote, listener));
+        let key = self.connections.insert(Connection::new(socket, listener));
         let Some(connection) = self.connections.get(key) else { return };
         if self.poller.add_connection(&connection.socket, key.to_u64()).is_err() {
             self.counters.add(SocketCounter::OutOfDescriptors);
@@ -253,7 +250,7 @@ impl Sockets {
             return;
         }
         self.counters.add(SocketCounter::Accepted);
-        let peer = connection.peer();
+        let peer = Peer { remote, listener };
         self.events.push_back(StreamEvent::Opened { stream: StreamId(key.to_u64()), peer });
     }
 
@@ -496,13 +493,13 @@ impl ByteStreams for Sockets {
         let key = Key::from_u64(stream.0);
         let connection = self.connections.remove(key)?;
         self.poller.remove(&connection.socket);
-        let Connection { socket, remote, listener, .. } = connection;
-        Some(HandedSocket { socket, remote, listener })
+        let Connection { socket, listener, .. } = connection;
+        Some(HandedSocket { socket, listener })
     }
 
     fn attach(&mut self, handover: HandedSocket) -> Option<(StreamId, Peer)> {
-        let HandedSocket { socket, remote, listener } = handover;
-        let key = self.connections.insert(Connection::new(socket, remote, listener));
+        let HandedSocket { socket, listener } = handover;
+        let key = self.connections.insert(Connection::new(socket, listener));
         let connection = self.connections.get(key)?;
         // What is readable already is reported by the new registration.
         if self.poller.add_connection(&connection.socket, key.to_u64()).is_err() {

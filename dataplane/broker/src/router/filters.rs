@@ -1,5 +1,6 @@
 //! The table of filters: who subscribed to each on this shard, and which other shards have it.
 
+use pelton_base::Chunks;
 use smallvec::SmallVec;
 
 use super::topics::TopicId;
@@ -66,7 +67,7 @@ impl Filter {
 
 #[derive(Default)]
 pub(super) struct Filters {
-    filters: Vec<Option<Filter>>,
+    filters: Chunks<Option<Filter>>,
     free: Vec<u32>,
 }
 
@@ -74,7 +75,7 @@ impl Filters {
     pub(super) fn insert(&mut self, place: Place) -> FilterId {
         let filter = Filter { place, remote: ShardMask::NONE, subscribers: SmallVec::new(), groups: None };
         if let Some(index) = self.free.pop() {
-            self.filters[index as usize] = Some(filter);
+            self.filters[index] = Some(filter);
             return FilterId(index);
         }
         self.filters.push(Some(filter));
@@ -82,19 +83,19 @@ impl Filters {
     }
 
     pub(super) fn remove(&mut self, filter: FilterId) {
-        let gone = self.filters[filter.0 as usize].take();
+        let gone = self.filters[filter.0].take();
         debug_assert!(gone.is_some_and(|gone| !gone.is_wanted_here() && gone.remote.is_empty()));
         self.free.push(filter.0);
     }
 
     #[inline]
     pub(super) fn get(&self, filter: FilterId) -> &Filter {
-        self.filters[filter.0 as usize].as_ref().expect("a filter is used until it is released")
+        self.filters[filter.0].as_ref().expect("a filter is used until it is released")
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, filter: FilterId) -> &mut Filter {
-        self.filters[filter.0 as usize].as_mut().expect("a filter is used until it is released")
+        self.filters[filter.0].as_mut().expect("a filter is used until it is released")
     }
 
     pub(super) fn len(&self) -> usize {

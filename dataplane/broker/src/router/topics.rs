@@ -2,6 +2,7 @@
 //! others are a bounded memory, of which those not used since the hand last came by are forgotten first.
 
 use hashbrown::HashTable;
+use pelton_base::Chunks;
 
 use super::ShardMask;
 use super::filters::FilterId;
@@ -45,31 +46,26 @@ impl Topic {
 }
 
 pub(super) struct Topics {
-    topics: Vec<Topic>,
+    topics: Chunks<Topic>,
     by_name: HashTable<u32>,
     free: Vec<u32>,
     unpinned: usize,
     unpinned_max: usize,
-    hand: usize,
+    hand: u32,
 }
 
 impl Topics {
     pub(super) fn new(unpinned_max: usize) -> Self {
-        Self {
-            topics: vec![Topic::empty()],
-            by_name: HashTable::new(),
-            free: Vec::new(),
-            unpinned: 0,
-            unpinned_max,
-            hand: 0,
-        }
+        let mut topics = Chunks::new();
+        topics.push(Topic::empty());
+        Self { topics, by_name: HashTable::new(), free: Vec::new(), unpinned: 0, unpinned_max, hand: 0 }
     }
 
     #[inline]
     pub(super) fn find(&self, hash: u64, name: &[u8]) -> Option<TopicId> {
         self.by_name
             .find(hash, |&index| {
-                let topic = &self.topics[index as usize];
+                let topic = &self.topics[index];
                 topic.hash == hash && *topic.name == *name
             })
             .map(|&index| TopicId(index))
@@ -78,7 +74,7 @@ impl Topics {
     /// A topic that is not in the table: remembered, or in the scratch place if there is no room.
     pub(super) fn remember(&mut self, hash: u64, name: &[u8]) -> TopicId {
         if self.unpinned >= self.unpinned_max && !self.forget_one() {
-            let scratch = &mut self.topics[SCRATCH.0 as usize];
+            let scratch = &mut self.topics[SCRATCH.0];
             if *scratch.name != *name {
                 scratch.name = name.into();
                 scratch.hash = hash;
@@ -109,18 +105,18 @@ impl Topics {
 
     #[inline]
     pub(super) fn get(&self, topic: TopicId) -> &Topic {
-        &self.topics[topic.0 as usize]
+        &self.topics[topic.0]
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, topic: TopicId) -> &mut Topic {
-        &mut self.topics[topic.0 as usize]
+        &mut self.topics[topic.0]
     }
 
     pub(super) fn any_with_hash(&self, hash: u64, mut holds: impl FnMut(&Topic) -> bool) -> bool {
         self.by_name
             .find(hash, |&index| {
-                let topic = &self.topics[index as usize];
+                let topic = &self.topics[index];
                 topic.hash == hash && holds(topic)
             })
             .is_some()
@@ -130,7 +126,7 @@ impl Topics {
     pub(super) fn forget_match(&mut self, hash: u64) {
         let topics = &mut self.topics;
         for &index in self.by_name.iter_hash(hash) {
-            let topic = &mut topics[index as usize];
+            let topic = &mut topics[index];
             if topic.hash == hash {
                 topic.version = 0;
             }
@@ -138,7 +134,7 @@ impl Topics {
     }
 
     pub(super) fn forget_matches(&mut self) {
-        for topic in &mut self.topics {
+        for topic in self.topics.iter_mut() {
             topic.version = 0;
         }
     }
@@ -151,7 +147,7 @@ impl Topics {
         let topic = Topic { name: name.into(), hash, used: true, taken: true, ..Topic::empty() };
         let index = match self.free.pop() {
             Some(index) => {
-                self.topics[index as usize] = topic;
+                self.topics[index] = topic;
                 index
             }
             None => {
@@ -160,7 +156,7 @@ impl Topics {
             }
         };
         let topics = &self.topics;
-        self.by_name.insert_unique(hash, index, |&index| topics[index as usize].hash);
+        self.by_name.insert_unique(hash, index, |&index| topics[index].hash);
         TopicId(index)
     }
 
@@ -169,13 +165,13 @@ impl Topics {
         if let Ok(entry) = self.by_name.find_entry(hash, |&index| index == topic.0) {
             entry.remove();
         }
-        self.topics[topic.0 as usize] = Topic::empty();
+        self.topics[topic.0] = Topic::empty();
         self.free.push(topic.0);
     }
 
     fn forget_one(&mut self) -> bool {
         for _ in 0..SWEEP {
-            self.hand = if self.hand + 1 < self.topics.len() { self.hand + 1 } else { 1 };
+            self.hand = if self.hand + 1 < self.topics.len() as u32 { self.hand + 1 } else { 1 };
             let Some(topic) = self.topics.get_mut(self.hand) else { return false };
             if !topic.taken || topic.exact.is_some() {
                 continue;
@@ -184,7 +180,7 @@ impl Topics {
                 topic.used = false;
                 continue;
             }
-            self.remove(TopicId(self.hand as u32));
+            self.remove(TopicId(self.hand));
             self.unpinned -= 1;
             return true;
         }
