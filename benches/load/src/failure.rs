@@ -12,6 +12,8 @@ use pelton_mqtt::{DecodeError, ReasonCode};
 pub enum Failure {
     /// Options that do not go together, or out of range.
     Option(String),
+    /// A core that is not there, or not ours.
+    Core(usize, io::Error),
     /// The host name means nothing here.
     Resolve(String, io::Error),
     /// Nobody listens, or the way is barred.
@@ -35,7 +37,7 @@ pub enum Failure {
 impl Failure {
     /// 2 for a wrong command line, 1 for everything else.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(if matches!(self, Self::Option(_)) { 2 } else { 1 })
+        ExitCode::from(if matches!(self, Self::Option(_) | Self::Core(..)) { 2 } else { 1 })
     }
 }
 
@@ -43,6 +45,7 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Option(text) => write!(f, "{text}"),
+            Self::Core(core, error) => write!(f, "cannot run on core {core}: {error}"),
             Self::Resolve(host, error) => write!(f, "cannot resolve {host}: {error}"),
             Self::Connect(address, error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 write!(f, "nobody listens on {address}: start the broker, or name it with -h and -p")

@@ -42,7 +42,7 @@ pub use report::Report;
 pub fn run(options: &Options) -> Result<Report, Failure> {
     options.check()?;
     if let Some(core) = options.core {
-        process::pin(core)?;
+        process::pin_to(&[core])?;
     }
     match &options.scenario {
         Scenario::Connect(churn) => connects::run(options, churn),

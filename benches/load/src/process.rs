@@ -103,18 +103,20 @@ impl Process {
     }
 }
 
-/// Runs the calling thread on one core from now on.
+/// Runs the calling thread, and what it starts, on these cores from now on.
 ///
 /// # Errors
 /// If there is no such core, or it may not be used.
-pub fn pin(core: usize) -> Result<(), Failure> {
+pub fn pin_to(cores: &[usize]) -> Result<(), Failure> {
     let mut set = rustix::thread::CpuSet::new();
-    if core >= rustix::thread::CpuSet::MAX_CPU {
-        return Err(Failure::Option(format!("--core {core}: no such core")));
+    for &core in cores {
+        if core >= rustix::thread::CpuSet::MAX_CPU {
+            return Err(Failure::Core(core, io::Error::other("no such core")));
+        }
+        set.set(core);
     }
-    set.set(core);
     rustix::thread::sched_setaffinity(None, &set)
-        .map_err(|error| Failure::Option(format!("--core {core}: {error}")))
+        .map_err(|error| Failure::Core(cores.first().copied().unwrap_or(0), error.into()))
 }
 
 /// User and system ticks of `/proc/PID/stat`: the 14th and 15th field, counted behind the name in brackets.

@@ -1,0 +1,86 @@
+//! The cells: what is measured of every broker.
+
+/// What of a run a cell is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Figure {
+    /// CPU microseconds of the broker per delivery.
+    PerDelivery,
+    /// Latency at a rate that nobody is limited by.
+    Latency,
+    /// CPU microseconds of the broker per connect and disconnect.
+    PerConnection,
+    /// Bytes of memory per idle connection.
+    BytesPerConnection,
+    /// Percent of a core of a broker with nothing to do.
+    IdlePercent,
+}
+
+/// One cell.
+#[derive(Clone, Debug)]
+pub(crate) struct Cell {
+    pub(crate) name: String,
+    pub(crate) figure: Figure,
+    /// Of `pelton-load`; host, port, core, times and process id come with the run.
+    pub(crate) arguments: Vec<String>,
+}
+
+impl Cell {
+    fn new(name: &str, figure: Figure, arguments: &str) -> Self {
+        let arguments = arguments.split_ascii_whitespace().map(str::to_owned).collect();
+        Self { name: name.to_owned(), figure, arguments }
+    }
+}
+
+/// All cells, in the order of the table.
+pub(crate) fn cells() -> Vec<Cell> {
+    use Figure::{BytesPerConnection, IdlePercent, Latency, PerConnection, PerDelivery};
+    let mut cells = Vec::new();
+    for (name, scenario) in [
+        ("fan-in", "fan-in -c 50 -F 32"),
+        ("fan-out", "fan-out -c 500 -F 64"),
+        ("pairs", "pairs -c 100 -F 64"),
+    ] {
+        for qos in 0..=2 {
+            for bytes in [64, 1024] {
+                cells.push(Cell::new(
+                    &format!("{name} q{qos} {bytes}"),
+                    PerDelivery,
+                    &format!("{scenario} -q {qos} -s {bytes}"),
+                ));
+            }
+        }
+    }
+    for (name, figure, arguments) in [
+        ("shared group of 10 q0 64", PerDelivery, "shared -c 50 -g 10 -F 32 -q 0 -s 64"),
+        ("pairs after visitors q0 64", PerDelivery, "pairs -c 100 -F 64 -q 0 -s 64 --visitors 500"),
+        ("one by one q0 64", PerDelivery, "pairs -c 1000 -F 1 -q 0 -s 64"),
+        ("one by one q1 64", PerDelivery, "pairs -c 1000 -F 1 -q 1 -s 64"),
+        ("latency 10000/s q0 64", Latency, "pairs -c 100 --rate 10000 -q 0 -s 64"),
+        ("latency 10000/s q1 64", Latency, "pairs -c 100 --rate 10000 -q 1 -s 64"),
+        ("connect and disconnect", PerConnection, "connect -c 64"),
+        ("idle memory", BytesPerConnection, "idle -c 15000 --from 5000 -k 0"),
+        ("idle cpu", IdlePercent, "idle -c 1 --from 0 -k 0"),
+    ] {
+        cells.push(Cell::new(name, figure, arguments));
+    }
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use pelton_load::Options;
+
+    use super::*;
+
+    #[test]
+    fn the_generator_takes_every_cell() {
+        let cells = cells();
+        for cell in &cells {
+            let options = Options::try_parse_from(["pelton-load".into()].iter().chain(&cell.arguments))
+                .expect(&cell.name);
+            options.check().expect(&cell.name);
+            assert_eq!(cells.iter().filter(|other| other.name == cell.name).count(), 1, "{}", cell.name);
+        }
+    }
+}
