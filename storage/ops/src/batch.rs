@@ -55,7 +55,7 @@ impl MessageHead {
 pub struct Target {
     /// The session.
     pub session: SessionId,
-    /// The message's place in the session's queue: counts up by one for every message ever queued.
+    /// The message's place in the session's queue: above that of every message the session was queued before.
     pub sequence: u64,
     /// The QoS of the delivery, 1 or 2.
     pub qos: u8,

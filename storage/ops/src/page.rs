@@ -86,7 +86,8 @@ pub struct LoadedSession {
     pub subscriptions: Vec<(String, u8, u32)>,
     /// QoS 2 publishes of its client that were taken and not released.
     pub received: Vec<u16>,
-    /// The sequence number its next message gets.
+    /// The sequence number its next message gets: above those of all messages in its queue, not of all there
+    /// ever were.
     pub next_sequence: u64,
     /// Messages in its queue.
     pub queued_messages: u32,

@@ -35,8 +35,6 @@ pub struct Stored {
     pub subscriptions: BTreeMap<String, (u8, u32)>,
     /// The queue, by sequence number.
     pub queue: BTreeMap<u64, Queued>,
-    /// The sequence number after the last one used.
-    pub next_sequence: u64,
     /// QoS 2 identifiers received and not released.
     pub received: BTreeSet<u16>,
 }
@@ -127,7 +125,7 @@ impl ReferenceStore {
                     .map(|(filter, &(options, identifier))| (filter.clone(), options, identifier))
                     .collect(),
                 received: stored.received.iter().copied().collect(),
-                next_sequence: stored.next_sequence,
+                next_sequence: stored.queue.last_key_value().map_or(0, |(last, _)| last + 1),
                 queued_messages: stored.queue.len() as u32,
                 queued_bytes: live
                     .map(|queued| queued.message.as_ref().map_or(0, |(head, _)| head.body_len() as u64))
@@ -253,7 +251,6 @@ impl State {
         // The session may have ended since: operations of one shard are in order, those of a group's home and
         // its members' shards are not.
         let Some(stored) = self.sessions.get_mut(&target.session) else { return };
-        stored.next_sequence = stored.next_sequence.max(target.sequence + 1);
         let phase = match target.packet_id {
             0 => Phase::Queued,
             packet_id => Phase::Sent(packet_id),
