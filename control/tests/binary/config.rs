@@ -1,6 +1,6 @@
 //! Configuration: what is wrong is said with its place, what is right comes back.
 
-use crate::running::{Running, Scratch, pelton, run};
+use crate::running::{Running, Scratch, pelton, run, run_command};
 
 /// Runs `check` on a file; the lines it wrote, without the path of the file.
 fn check(name: &str, text: &str) -> (Option<i32>, Vec<String>) {
@@ -99,16 +99,15 @@ fn keys_that_do_not_go_together() {
 #[test]
 fn the_environment_overrides_the_file() {
     let file = Scratch::file("file.toml", "[mqtt]\nqos_max = 0\nreceive_maximum = 7\n");
-    let output = pelton(&["config", "dump", "-c", file.path()])
+    let mut command = pelton(&["config", "dump", "-c", file.path()]);
+    command
         .env("PELTON__MQTT__QOS_MAX", "1")
         .env("PELTON__QUEUE__POLICY", "disconnect")
         .env("PELTON__LISTEN__TCP", "127.0.0.1:1884, [::1]:1884")
         .env("PELTON__SESSION__EXPIRY_MAX_SECONDS", "never")
         .env("PELTON__MQTT__RESPONSE_INFORMATION", "say \"it\"")
-        .env("PELTON__ACCESS__RULES", r#"[{ effect = "deny", filter = "secret/#" }]"#)
-        .output()
-        .expect("the built binary runs");
-    let dump = String::from_utf8(output.stdout).expect("the binary writes UTF-8");
+        .env("PELTON__ACCESS__RULES", r#"[{ effect = "deny", filter = "secret/#" }]"#);
+    let dump = run_command(&mut command).out;
     for line in [
         "qos_max = 1",
         "receive_maximum = 7",
@@ -124,16 +123,15 @@ fn the_environment_overrides_the_file() {
 
 #[test]
 fn a_wrong_variable_is_an_error() {
-    let output = pelton(&["check"])
+    let mut command = pelton(&["check"]);
+    command
         .env("PELTON__MQTT__QOS_MAXX", "1")
         .env("PELTON__SYS__INTERVAL_SECONDS", "soon")
-        .env("PELTON__SHARDS__COUNT", "65")
-        .output()
-        .expect("the built binary runs");
-    let err = String::from_utf8(output.stderr).expect("the binary writes UTF-8");
-    assert_eq!(output.status.code(), Some(2));
+        .env("PELTON__SHARDS__COUNT", "65");
+    let ended = run_command(&mut command);
+    assert_eq!(ended.code, Some(2));
     assert_eq!(
-        err.lines().collect::<Vec<_>>(),
+        ended.err.lines().collect::<Vec<_>>(),
         [
             "PELTON__MQTT__QOS_MAXX: no key of that name; did you mean `PELTON__MQTT__QOS_MAX`?",
             "PELTON__SHARDS__COUNT: 65 is not allowed, only a whole number from 0 to 64",

@@ -26,7 +26,23 @@ pub(crate) fn pelton(arguments: &[&str]) -> Command {
 
 /// Runs the binary to its end.
 pub(crate) fn run(arguments: &[&str]) -> Ended {
-    pelton(arguments).output().expect("the built binary runs").into()
+    run_command(&mut pelton(arguments))
+}
+
+/// Runs a command to its end. One that does not end, a broker that was to refuse, is killed.
+pub(crate) fn run_command(command: &mut Command) -> Ended {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the built binary runs");
+    let pid = Pid::from_child(&child);
+    let (ended, end) = channel::<()>();
+    let guard = std::thread::spawn(move || {
+        if end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output().expect("it is our child");
+    drop(ended);
+    guard.join().expect("the guard only waits");
+    output.into()
 }
 
 /// What a run left behind.
