@@ -2,6 +2,7 @@
 //! broker starts it again.
 
 use std::any::Any;
+use std::io::Write;
 use std::panic::PanicHookInfo;
 
 use crate::exit::Exit;
@@ -11,14 +12,16 @@ pub(crate) fn exit_on_panic() {
     std::panic::set_hook(Box::new(|info: &PanicHookInfo<'_>| {
         let thread = std::thread::current();
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        // Not by the log: the panic may be in it.
-        eprintln!(
+        // Not by the log: the panic may be in it. And it is all the same whether somebody reads it.
+        let mut err = std::io::stderr();
+        let _ = writeln!(
+            err,
             "pelton: thread {} panicked at {place}: {}; this is a fault of the broker, please report it",
             thread.name().unwrap_or("without name"),
             message(info.payload())
         );
         if let Ok("1" | "full") = std::env::var("RUST_BACKTRACE").as_deref() {
-            eprintln!("{}", std::backtrace::Backtrace::force_capture());
+            let _ = writeln!(err, "{}", std::backtrace::Backtrace::force_capture());
         }
         std::process::exit(Exit::Broken as i32);
     }));

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::Config;
+
 /// An MQTT broker that runs each connection to completion on one core.
 #[derive(Debug, Parser)]
 #[command(name = "pelton", term_width = 100, max_term_width = 100, arg_required_else_help = true)]
@@ -47,6 +49,18 @@ pub(crate) struct Serve {
     /// How many cores work, instead of what the configuration says; 0 for one per core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=64))]
     pub(crate) shards: Option<u16>,
+}
+
+impl Serve {
+    /// Puts into the configuration what the command line says.
+    pub(crate) fn apply(&self, config: &mut Config) {
+        if !self.bind.is_empty() {
+            config.listen.tcp.clone_from(&self.bind);
+        }
+        if let Some(shards) = self.shards {
+            config.shards.count = shards;
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -140,11 +140,11 @@ impl Shards {
 }
 
 impl Config {
-    /// Reads the file if one is named, and the environment.
+    /// Reads the file if one is named, and the environment; `options` puts in what the command line says.
     ///
     /// # Errors
     /// Everything that is wrong, not only the first.
-    pub(crate) fn load(path: Option<&Path>) -> Result<Self, Vec<Problem>> {
+    pub(crate) fn load(path: Option<&Path>, options: impl FnOnce(&mut Self)) -> Result<Self, Vec<Problem>> {
         let mut config = Self::default();
         let mut problems = Vec::new();
         if let Some(path) = path {
@@ -154,6 +154,7 @@ impl Config {
             }
         }
         environment::apply(&mut config, std::env::vars_os(), &mut problems);
+        options(&mut config);
         if problems.is_empty() {
             problems = config.contradictions();
         }
@@ -161,7 +162,7 @@ impl Config {
     }
 
     /// Keys that are each allowed but do not go together.
-    pub(crate) fn contradictions(&self) -> Vec<Problem> {
+    fn contradictions(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut add = |place: &str, text: String| problems.push(Problem::key(place, text));
         if self.listen.tcp.is_empty() {
@@ -175,6 +176,11 @@ impl Config {
         let (shards, cores) = (usize::from(self.shards.effective()), self.shards.cores.len());
         if cores != 0 && cores != shards {
             add("[shards] cores", format!("{cores} cores for {shards} shards: one for each is needed"));
+        }
+        for (i, core) in self.shards.cores.iter().enumerate() {
+            if self.shards.cores[..i].contains(core) {
+                add("[shards] cores", format!("core {core} is there twice"));
+            }
         }
         problems
     }

@@ -32,7 +32,8 @@ impl From<Level> for LevelFilter {
 pub(crate) fn start(settings: &Log) -> Logging {
     let (filter, level) = reload::Layer::new(LevelFilter::from(settings.level));
     let limit = Limit::new(settings.lines_per_place_max);
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    // A log that nobody reads any more is no reason to stop.
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false).log_internal_errors(false);
     let registry = tracing_subscriber::registry().with(filter).with(limit.clone());
     match settings.format {
         Format::Text => registry.with(lines.with_ansi(false)).init(),

@@ -15,12 +15,12 @@ mod sys;
 mod version;
 mod watch;
 
-use std::path::Path;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use cli::{Cli, Command, ConfigCommand, Serve};
+use cli::{Cli, Command, ConfigCommand, Serve, Source};
 use config::{Config, Problem};
 use exit::Exit;
 use pelton_base::Rng;
@@ -37,53 +37,48 @@ const TRANSPORTS: [Set; 1] = [Set::of::<SocketCounter>(TRANSPORT, "Kernel socket
 fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Command::Serve(options) => serve(&options),
-        Command::Check(source) => with_config(source.config.as_deref(), |_| {
-            println!("ok");
-            Exit::Ok
-        }),
-        Command::Config(ConfigCommand::Dump(source)) => with_config(source.config.as_deref(), |config| {
-            print!("{}", config::dump(&config));
-            Exit::Ok
-        }),
-        Command::Version => {
-            print!("{}", version::text());
-            Exit::Ok
+        Command::Check(source) => with_config(load(&source), |_| write_out("ok\n")),
+        Command::Config(ConfigCommand::Dump(source)) => {
+            with_config(load(&source), |config| write_out(&config::dump(&config)))
         }
+        Command::Version => write_out(&version::text()),
         Command::Docs(docs) => reference::run(&docs, &TRANSPORTS),
     };
     exit.into()
 }
 
-/// Loads the configuration, or says everything that is wrong with it.
-fn with_config(path: Option<&Path>, then: impl FnOnce(Config) -> Exit) -> Exit {
-    match Config::load(path) {
-        Ok(config) => then(config),
-        Err(problems) => refuse(&problems),
+/// Writes to standard output. That a reader has seen enough (`pelton config dump | head`) is no fault.
+fn write_out(text: &str) -> Exit {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let _ = writeln!(io::stderr(), "cannot write to standard output: {error}");
+            Exit::Refused
+        }
+        _ => Exit::Ok,
     }
 }
 
-fn refuse(problems: &[Problem]) -> Exit {
-    for problem in problems {
-        eprintln!("{problem}");
+fn load(source: &Source) -> Result<Config, Vec<Problem>> {
+    Config::load(source.config.as_deref(), |_| {})
+}
+
+/// Goes on with the configuration, or says everything that is wrong with it.
+fn with_config(loaded: Result<Config, Vec<Problem>>, then: impl FnOnce(Config) -> Exit) -> Exit {
+    match loaded {
+        Ok(config) => then(config),
+        Err(problems) => {
+            for problem in problems {
+                let _ = writeln!(io::stderr(), "{problem}");
+            }
+            Exit::Config
+        }
     }
-    Exit::Config
 }
 
 fn serve(options: &Serve) -> Exit {
     let path = options.source.config.as_deref();
-    with_config(path, |mut config| {
-        if !options.bind.is_empty() {
-            config.listen.tcp.clone_from(&options.bind);
-        }
-        if let Some(shards) = options.shards {
-            config.shards.count = shards;
-        }
-        let problems = config.contradictions();
-        if !problems.is_empty() {
-            return refuse(&problems);
-        }
-        service::run(&config, path, start)
-    })
+    let load = || Config::load(path, |config| options.apply(config));
+    with_config(load(), |config| service::run(&config, path, load, start))
 }
 
 /// Opens the listeners and starts the shards, over kernel sockets.

@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod metrics;
 
+use std::io::Write;
 use std::path::Path;
 
 use clap::ValueEnum;
@@ -15,12 +16,13 @@ use crate::sys::reasons::Set;
 /// Prints a page, or writes all. `transports` are the counters of the transports compiled in.
 pub(crate) fn run(docs: &Docs, transports: &[Set]) -> Exit {
     if let Some(page) = docs.page {
-        print!("{}", text(page, transports));
+        return crate::write_out(&text(page, transports));
     }
     let Some(folder) = &docs.write else { return Exit::Ok };
     for &page in Page::value_variants() {
         if let Err(error) = write(folder, page, transports) {
-            eprintln!("cannot write {} into {}: {error}", page.file_name(), folder.display());
+            let place = folder.join(page.file_name());
+            let _ = writeln!(std::io::stderr(), "cannot write {}: {error}", place.display());
             return Exit::Refused;
         }
     }

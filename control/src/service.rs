@@ -9,7 +9,7 @@ use crossbeam_channel::RecvTimeoutError;
 use pelton_runtime::{Fleet, StartError};
 use tracing::{error, info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, Problem};
 use crate::exit::Exit;
 use crate::log::Logging;
 use crate::signals::{self, Wish};
@@ -20,10 +20,12 @@ use crate::{broken, descriptors, log, version};
 /// How often the shards' health is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Runs the broker until it is told to stop. `path` is the configuration file, `start` starts the shards.
+/// Runs the broker until it is told to stop. `path` is the configuration file, `load` reads it anew, `start` starts
+/// the shards.
 pub(crate) fn run(
     config: &Config,
     path: Option<&Path>,
+    load: impl Fn() -> Result<Config, Vec<Problem>>,
     start: impl Fn(&Config) -> Result<Fleet, StartError>,
 ) -> Exit {
     let logging = log::start(&config.log);
@@ -39,6 +41,7 @@ pub(crate) fn run(
         None => info!("configuration: defaults"),
     }
     say_descriptors(config);
+    say_cores(config);
     // Before the first connection: a signal that comes now is obeyed.
     let wishes = match signals::wishes() {
         Ok(wishes) => wishes,
@@ -64,7 +67,7 @@ pub(crate) fn run(
         sys.publish_if_due(&fleet);
         let until = Instant::now() + LOOK;
         match wishes.recv_deadline(sys.due().map_or(until, |due| due.min(until))) {
-            Ok(Wish::Reload) => reload(&logging, path),
+            Ok(Wish::Reload) => reload(&logging, load()),
             Ok(Wish::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -123,9 +126,19 @@ fn say_descriptors(config: &Config) {
     }
 }
 
+/// Cores that this process may not use: their shards run where the system puts them.
+fn say_cores(config: &Config) {
+    let Ok(ours) = rustix::thread::sched_getaffinity(None) else { return };
+    for &core in &config.shards.cores {
+        if !ours.is_set(core.into()) {
+            warn!("core {core} is not there or not ours: its shard is not pinned");
+        }
+    }
+}
+
 /// SIGHUP: the level of the log is read again, nothing else.
-fn reload(logging: &Logging, path: Option<&Path>) {
-    match Config::load(path) {
+fn reload(logging: &Logging, loaded: Result<Config, Vec<Problem>>) {
+    match loaded {
         Ok(config) => {
             logging.set_level(config.log.level);
             info!("SIGHUP: log level is {:?}; all else takes a restart", config.log.level);

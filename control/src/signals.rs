@@ -27,8 +27,8 @@ pub(crate) fn wishes() -> std::io::Result<Receiver<Wish>> {
             if signal == SIGHUP {
                 let _ = sender.try_send(Wish::Reload);
             } else if std::mem::replace(&mut stopping, true) {
-                eprintln!("pelton: second signal, stopping at once");
-                // What a shell makes of a process that a signal ended.
+                // Without a word: whoever does not read the log must not hold this up. The code is what a shell
+                // makes of a process that a signal ended.
                 std::process::exit(128 + signal);
             } else {
                 let _ = sender.try_send(Wish::Stop);

@@ -85,13 +85,14 @@ fn a_file_that_is_not_there_or_not_text_is_an_error() {
 
 #[test]
 fn keys_that_do_not_go_together() {
-    let (code, lines) = check("cores.toml", "[shards]\ncount = 2\ncores = [0, 1, 2]\n[listen]\ntcp = []\n");
+    let (code, lines) = check("cores.toml", "[shards]\ncount = 2\ncores = [0, 1, 0]\n[listen]\ntcp = []\n");
     assert_eq!(code, Some(2));
     assert_eq!(
         lines,
         [
             "[listen] tcp: at least one address is needed",
             "[shards] cores: 3 cores for 2 shards: one for each is needed",
+            "[shards] cores: core 0 is there twice",
         ]
     );
 }

@@ -189,3 +189,43 @@ fn an_idle_broker_costs_next_to_nothing() {
     // Ticks are hundredths of a second: 4 of 400 are 1 % of a core, of an unoptimised build at that.
     assert!(used <= 8, "{used} hundredths of a second of processor in 4 s");
 }
+
+#[test]
+fn a_log_that_nobody_reads_is_no_reason_to_stop() {
+    let mut broker = Running::start(&[]);
+    broker.wait_for("datapath");
+    broker.stop_reading();
+    for _ in 0..3 {
+        broker.signal(Signal::HUP);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Client::connect(broker.address, Version::V5, "c").disconnect();
+    broker.signal(Signal::TERM);
+    assert_eq!(broker.wait().0.code(), Some(0));
+}
+
+#[test]
+fn descriptors_are_raised_and_said() {
+    let limits = |soft_and_hard: &str, key: &str| {
+        let script = format!("{soft_and_hard} && exec \"$0\" serve --shards 1 --bind 127.0.0.1:0");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_pelton")]).stdin(std::process::Stdio::null());
+        if !key.is_empty() {
+            command.env("PELTON__SHARDS__CONNECTIONS_MAX", key);
+        }
+        Running::of(&mut command).wait_for("file descriptors")
+    };
+    let line = limits("ulimit -Sn 100 && ulimit -Hn 300", "");
+    assert!(line.contains("INFO") && line.contains("300, enough for 220 connections"), "{line}");
+    let line = limits("ulimit -n 300", "220");
+    assert!(line.contains("INFO"), "{line}");
+    let line = limits("ulimit -n 300", "221");
+    assert!(line.contains("WARN") && line.contains("connections_max allows 221"), "{line}");
+}
+
+#[test]
+fn cores_that_are_not_there_are_said() {
+    let mut command = pelton(&["serve", "--shards", "1", "--bind", "127.0.0.1:0"]);
+    let mut broker = Running::of(command.env("PELTON__SHARDS__CORES", "1023"));
+    broker.wait_for("core 1023 is not there or not ours");
+}

@@ -158,6 +158,12 @@ impl Running {
         }
     }
 
+    /// Closes the other end of its standard error.
+    pub(crate) fn stop_reading(&mut self) {
+        // The reader ends with the next line it cannot pass on.
+        self.lines = channel().1;
+    }
+
     /// Lines it wrote within `time` from now.
     pub(crate) fn lines_within(&mut self, time: Duration) -> Vec<String> {
         let until = Instant::now() + time;

@@ -38,7 +38,7 @@ counter_set! {
         SessionsExpired = "sessions_expired",
         /// Wills published.
         WillsPublished = "wills_published",
-        /// Publishes that nobody wanted.
+        /// Publishes of clients that nobody wanted.
         NoSubscribers = "no_subscribers",
         /// Publishes sent to another shard.
         MeshOut = "mesh_out",

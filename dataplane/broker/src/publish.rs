@@ -7,7 +7,7 @@ use crate::access::{Action, Decision};
 use crate::broker::{Broker, Handled};
 use crate::counters::{Dropped, Ended, Traffic};
 use crate::link::Hold;
-use crate::message::Publication;
+use crate::message::{Publication, Publisher};
 use crate::router::{ShardMask, TopicId};
 use crate::settle::Settlement;
 use crate::slot::Slot;
@@ -348,7 +348,7 @@ impl Broker {
         }
         let matched = self.route_here(publication, topic);
         if shards.is_empty() {
-            if !matched {
+            if !matched && publication.publisher != Publisher::NOBODY {
                 self.core.tally.traffic.add(Traffic::NoSubscribers);
             }
             return Taken::Settled { matched };
