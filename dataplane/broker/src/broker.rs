@@ -365,7 +365,10 @@ impl Broker {
                 _ => None,
             };
             self.core.tally.traffic.add(Traffic::ControlOut);
-            self.core.out.append(key.index, |bytes| crate::disconnect::encode(reason, reference, bytes));
+            let bytes_max = link.packet_bytes_max;
+            self.core
+                .out
+                .append(key.index, |bytes| crate::disconnect::encode(reason, reference, bytes_max, bytes));
         }
         self.leave(key, true);
         self.close(key, Ending::Graceful);
@@ -384,6 +387,11 @@ impl Broker {
             _ => Ended::Malformed,
         };
         self.end(key, why, Some(reason))
+    }
+
+    /// The largest packet a connection's client takes, in bytes.
+    pub(crate) fn packet_bytes_max_of(&self, key: Key) -> usize {
+        self.core.links.get(key).map_or(usize::MAX, |link| link.packet_bytes_max as usize)
     }
 
     /// The connection has left its session: it only sends what is queued.

@@ -280,7 +280,7 @@ impl Broker {
             self.link_timers.set(key.index, self.core.mono.plus_ms(u64::from(link.silence_ms_max)));
         }
         self.core.tally.connected += 1;
-        self.send_connack(
+        let sent = self.send_connack(
             key,
             resumed.is_some(),
             &ConnackTerms {
@@ -289,16 +289,22 @@ impl Broker {
                 server_keep_alive: request.server_keep_alive,
                 session_expiry: request.session_expiry_told,
                 wants_response_information: request.wants_response_information,
+                packet_bytes_max: request.packet_bytes_max,
             },
         );
+        if !sent {
+            self.end(key, Ended::PacketTooLarge, None);
+            return;
+        }
         self.effects.resumed.push(key);
         if resumed.is_some() {
             self.session_came_back(session_key);
         }
     }
 
-    /// CONNACK: a property is sent only where it differs from what the standard takes for granted.
-    fn send_connack(&mut self, key: Key, session_present: bool, terms: &ConnackTerms<'_>) {
+    /// CONNACK: a property is sent only where it differs from what the standard takes for granted. `false` if what
+    /// must be said is more than the client takes [MQTT-3.1.2-24].
+    fn send_connack(&mut self, key: Key, session_present: bool, terms: &ConnackTerms<'_>) -> bool {
         let settings = self.core.settings.clone();
         let mut connack = ConnAck::new(session_present, ReasonCode::Success);
         let properties = &mut connack.properties;
@@ -315,11 +321,21 @@ impl Broker {
         properties.wildcard_subscription_available = (!settings.wildcard_available).then_some(false);
         properties.shared_subscription_available = (!settings.shared_available).then_some(false);
         properties.server_keep_alive = terms.server_keep_alive;
+        let fits =
+            |connack: &ConnAck<'_>| connack.encoded_len(terms.version) <= terms.packet_bytes_max as usize;
+        // [MQTT-3.1.2-28]
         if terms.wants_response_information {
-            properties.response_information = settings.response_information.as_deref();
+            connack.properties.response_information = settings.response_information.as_deref();
+            if !fits(&connack) {
+                connack.properties.response_information = None;
+            }
+        }
+        if !fits(&connack) {
+            return false;
         }
         self.core.tally.traffic.add(Traffic::ControlOut);
         self.core.out.append(key.index, |bytes| connack.encode(terms.version, bytes));
+        true
     }
 
     /// A session was resumed: what was under way and what waited goes out; its groups count it in again.
@@ -410,4 +426,5 @@ struct ConnackTerms<'a> {
     server_keep_alive: Option<u16>,
     session_expiry: Option<u32>,
     wants_response_information: bool,
+    packet_bytes_max: u32,
 }

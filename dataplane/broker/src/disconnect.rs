@@ -11,10 +11,19 @@ use crate::message::MessageId;
 use crate::session::NEVER_EXPIRES;
 use crate::shared::GroupRef;
 
-/// A DISCONNECT to a v5 client.
-pub(crate) fn encode(reason: ReasonCode, server_reference: Option<&str>, bytes: &mut Vec<u8>) {
+/// A DISCONNECT to a v5 client that takes packets up to `bytes_max`: without the reference if only that does not
+/// fit [MQTT-3.1.2-24].
+pub(crate) fn encode(
+    reason: ReasonCode,
+    server_reference: Option<&str>,
+    bytes_max: u32,
+    bytes: &mut Vec<u8>,
+) {
     let mut disconnect = Disconnect::new(reason);
     disconnect.server_reference = server_reference;
+    if disconnect.encoded_len(Version::V5) > bytes_max as usize {
+        disconnect.server_reference = None;
+    }
     disconnect.encode(Version::V5, bytes);
 }
 

@@ -95,6 +95,15 @@ impl Core {
             self.tally.dropped.add(Dropped::Expired);
             return;
         }
+        // [MQTT-3.8.3-3] By client id: its connection, and perhaps its session, is another since then.
+        if options.no_local()
+            && self
+                .sessions
+                .get(session)
+                .is_some_and(|session| session.client_hash == publication.client_hash)
+        {
+            return;
+        }
         if self.live_topics.has(session.index, self.key, publication.topic) {
             self.tally.dropped.add(Dropped::Superseded);
             return;

@@ -92,6 +92,8 @@ pub struct Session {
     pub will: Option<Box<Will>>,
     /// Retained messages are being fetched for it: how many subscriptions.
     pub fetches: u16,
+    /// It has left a shared group at home elsewhere: what that group had on the way to it is not for it any more.
+    pub left_group: bool,
     /// Scratch of a publish that several filters match: which publish, and the position of the session among
     /// its targets.
     pub(crate) mark: u32,
@@ -112,6 +114,7 @@ impl Session {
             window: None,
             will: None,
             fetches: 0,
+            left_group: false,
             mark: 0,
             mark_position: 0,
         }
@@ -147,6 +150,12 @@ impl Session {
             Place::Group(membership) => Some(membership.group),
             Place::Filter { .. } => None,
         })
+    }
+
+    /// Whether it has left a group. One it is still joining has no reference yet, and may be any.
+    #[inline]
+    pub fn has_left(&self, group: GroupRef) -> bool {
+        self.left_group && !self.groups().any(|joined| joined == group || !joined.is_some())
     }
 
     /// Gives back what an idle session does not need.

@@ -389,8 +389,8 @@ impl Broker {
         }
     }
 
-    /// Delivers a group's message to its member, a session of this shard. If the member's client has gone in
-    /// the meantime the message goes back.
+    /// Delivers a group's message to its member, a session of this shard. If the member's client has gone or has
+    /// left the group in the meantime the message goes back.
     pub(crate) fn deliver_to_member(
         &mut self,
         group: GroupRef,
@@ -399,7 +399,12 @@ impl Broker {
         options: Options,
         identifier: u32,
     ) {
-        let online = self.core.sessions.get(session_key).is_some_and(|session| !session.link.is_none());
+        let session = self.core.sessions.get(session_key);
+        if session.is_some_and(|session| session.has_left(group)) {
+            // [MQTT-3.10.4-2] Its home had not heard yet; by the time this is back it has.
+            return self.return_to_group(group, session_key, publication);
+        }
+        let online = session.is_some_and(|session| !session.link.is_none());
         if !online {
             if publication.qos.min(options.qos()) != QoS::AtMostOnce {
                 self.return_to_group(group, session_key, publication);

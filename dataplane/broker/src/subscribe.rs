@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use crate::access::{Action, Decision};
 use crate::broker::{Broker, Handled};
-use crate::counters::Traffic;
+use crate::counters::{Ended, Traffic};
 use crate::link::Hold;
 use crate::peers::Item;
 use crate::router::{FilterId, Options, Subscriber};
@@ -74,9 +74,10 @@ impl Broker {
         let identifier = subscribe.subscription_id.unwrap_or(0);
         let mut codes = SmallVec::new();
         let mut granted: SmallVec<[Granted<'_>; 4]> = SmallVec::new();
+        let mut room = self.room_for_subscriptions(key, subscribe.subscriptions.iter().count());
         // Decided first, carried out afterwards: a decision may be pending, and then nothing has happened yet.
         for entry in subscribe.subscriptions {
-            match self.decide_filter(key, entry.filter, entry.options, identifier) {
+            match self.decide_filter(key, entry.filter, entry.options, identifier, &mut room) {
                 Ok(grant) => {
                     codes.push(ReasonCode::granted(grant.options.qos()));
                     granted.push(grant);
@@ -116,6 +117,13 @@ impl Broker {
         Handled::Done
     }
 
+    /// How many filters a session may still add, if so many more could be too many; a filter it has is none more.
+    fn room_for_subscriptions(&mut self, key: Key, more: usize) -> Option<usize> {
+        let count = self.session_of(key).map_or(0, |session| session.subscriptions.len());
+        let room = usize::from(self.core.settings.subscriptions_max).saturating_sub(count);
+        (more > room).then_some(room)
+    }
+
     /// Whether a filter is granted; if not, why, or `None` while the decision is pending.
     fn decide_filter<'a>(
         &mut self,
@@ -123,6 +131,7 @@ impl Broker {
         raw: RawFilter<'a>,
         asked: SubscribeOptions,
         identifier: u32,
+        room: &mut Option<usize>,
     ) -> Result<Granted<'a>, Option<ReasonCode>> {
         let settings = self.core.settings.clone();
         let filter = raw.check().map_err(|_| Some(ReasonCode::TopicFilterInvalid))?;
@@ -142,9 +151,10 @@ impl Broker {
                 Decision::Pending => return Err(None),
             }
         }
-        let count = self.session_of(key).map_or(0, |session| session.subscriptions.len());
-        if count >= usize::from(settings.subscriptions_max) && self.subscription_slot(key, filter).is_none() {
-            return Err(Some(ReasonCode::QuotaExceeded));
+        if let Some(room) = room
+            && self.subscription_slot(key, filter).is_none()
+        {
+            *room = room.checked_sub(1).ok_or(Some(ReasonCode::QuotaExceeded))?;
         }
         let options = Options::new(asked.qos.min(settings.qos_max), asked, identifier != 0);
         Ok(Granted { filter, options, asked, identifier })
@@ -204,7 +214,7 @@ impl Broker {
             }
         }
         pending.waits_for += u16::from(self.wait_for_routes(filter, Waiter::Subscribe(place)));
-        // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
+        // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
         let wanted = match grant.asked.retain_handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => slot.is_none(),
@@ -404,6 +414,11 @@ impl Broker {
         let codes = pending.codes;
         // Before v5 the codec sends every refusal as 0x80 [MQTT311-3.9.3-2].
         let suback = SubAck::new(pending.packet_id, &codes);
+        // [MQTT-3.1.2-24] An answer the client does not take: it cannot go on without one.
+        if suback.encoded_len(version) > self.packet_bytes_max_of(pending.link) {
+            self.end(pending.link, Ended::PacketTooLarge, Some(ReasonCode::PacketTooLarge));
+            return;
+        }
         self.core.tally.traffic.add(Traffic::ControlOut);
         self.core.out.append(pending.link.index, |bytes| suback.encode(version, bytes));
         for wanted in pending.fetches {

@@ -5,7 +5,7 @@ use pelton_mqtt::{ReasonCode, UnsubAck, Unsubscribe};
 use smallvec::SmallVec;
 
 use crate::broker::{Broker, Handled};
-use crate::counters::Traffic;
+use crate::counters::{Ended, Traffic};
 use crate::session::Place;
 
 impl Broker {
@@ -33,6 +33,10 @@ impl Broker {
             codes.push(code);
         }
         let unsuback = UnsubAck::new(unsubscribe.packet_id, &codes);
+        // [MQTT-3.1.2-24] An answer the client does not take: it cannot go on without one.
+        if unsuback.encoded_len(version) > self.packet_bytes_max_of(key) {
+            return self.end(key, Ended::PacketTooLarge, Some(ReasonCode::PacketTooLarge));
+        }
         self.core.tally.traffic.add(Traffic::ControlOut);
         self.core.out.append(key.index, |bytes| unsuback.encode(version, bytes));
         Handled::Done
@@ -65,7 +69,14 @@ impl Broker {
                 }
                 self.release_filter(filter);
             }
-            Place::Group(membership) => self.tell_leave(membership.group, session_key),
+            Place::Group(membership) => {
+                if membership.group.home != self.me
+                    && let Some(session) = self.core.sessions.get_mut(session_key)
+                {
+                    session.left_group = true;
+                }
+                self.tell_leave(membership.group, session_key);
+            }
         }
     }
 

@@ -44,7 +44,7 @@ fn wanted(router: &mut Router, topic: &str) -> BTreeSet<u32> {
 
 #[test]
 fn wildcards_as_in_section_4_7() {
-    // covers [MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.2-1] [MQTT-4.7.3-4]
+    // covers [MQTT-4.7.1-2] [MQTT-4.7.1-1] [MQTT311-4.7.1-2] [MQTT311-4.7.1-3] [MQTT-4.7.2-1] [MQTT-4.7.3-4]
     let filters = ["a/b", "a/+", "a/#", "#", "+", "+/b", "/+", "+/+", "a/b/#", "$SYS/#", "$SYS/+", "A/b"];
     let mut router = router();
     for (session, filter) in filters.iter().enumerate() {
