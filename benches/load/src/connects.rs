@@ -117,11 +117,8 @@ impl<'a> Cycles<'a> {
             for index in 0..self.poller.len() {
                 let ready = self.poller.get(index);
                 let Some(attempt) = &mut self.attempts[ready.number] else { continue };
-                if ready.writable {
-                    attempt.link.unblock();
-                    if !attempt.link.flush() {
-                        return Err(ended(&attempt.link, self.address));
-                    }
+                if attempt.link.became(ready) && !attempt.link.flush() {
+                    return Err(ended(&attempt.link, self.address));
                 }
                 if ready.readable {
                     self.read(ready.number)?;
@@ -156,12 +153,15 @@ impl<'a> Cycles<'a> {
         let Some(attempt) = &mut self.attempts[place] else { return Ok(()) };
         let version = self.options.version;
         let mut answer = None;
-        let taken = attempt.link.read(&mut self.buffer, |header, body, _| {
-            if header.packet_type == PacketType::ConnAck {
-                answer = Some(ConnAck::decode(version, body)?.reason);
-            }
-            Ok(())
-        })?;
+        let mut taken = Taken::More;
+        while answer.is_none() && taken == Taken::More {
+            taken = attempt.link.read(&mut self.buffer, |header, body, _| {
+                if header.packet_type == PacketType::ConnAck {
+                    answer = Some(ConnAck::decode(version, body)?.reason);
+                }
+                Ok(())
+            })?;
+        }
         match answer {
             Some(reason) if reason.is_error() => return Err(Failure::Refused(reason)),
             None if taken == Taken::Ended => return Err(ended(&attempt.link, self.address)),
@@ -192,7 +192,7 @@ fn hold(options: &Options, churn: &Churn, broker: Option<Process>) -> Result<Rep
     let seconds = (opener.clock.now_ns() - from_ns) as f64 / 1e9;
     let (used, own) = (cpu(broker)?.since(before), Process::this().cpu_time()?.since(own));
     let memory = broker.map(Process::anonymous_bytes).transpose()?;
-    let closed_by_broker = rest(options, &mut opener)?;
+    let closed_by_broker = rest(&mut opener, options.duration(), ping_round(options))?;
     Ok(Report {
         scenario: "connect --hold".into(),
         mqtt_version: options.version.level(),
@@ -207,12 +207,19 @@ fn hold(options: &Options, churn: &Churn, broker: Option<Process>) -> Result<Rep
     })
 }
 
-/// Keeps connections open for the duration, with pings. Returns how many the broker closed.
-pub(crate) fn rest(options: &Options, opener: &mut Opener<'_>) -> Result<u64, Failure> {
-    let until_ns = opener.clock.now_ns() + ns(options.duration());
+/// Every connection is pinged once in half its keep alive.
+pub(crate) fn ping_round(options: &Options) -> Option<Duration> {
+    (options.keepalive > 0).then(|| Duration::from_secs(u64::from(options.keepalive)) / 2)
+}
+
+/// Keeps connections open for a while, each pinged once in a `round`, evenly spread. Returns how many the broker closed.
+pub(crate) fn rest(
+    opener: &mut Opener<'_>,
+    duration: Duration,
+    round: Option<Duration>,
+) -> Result<u64, Failure> {
     let begin_ns = opener.clock.now_ns();
-    // Every connection once in half a keep alive, evenly spread.
-    let round_ns = f64::from(options.keepalive) * 0.5e9;
+    let until_ns = begin_ns + ns(duration);
     let total = opener.links.len();
     let (mut pinged, mut closed) = (0u64, 0);
     loop {
@@ -220,8 +227,8 @@ pub(crate) fn rest(options: &Options, opener: &mut Opener<'_>) -> Result<u64, Fa
         if now_ns >= until_ns {
             return Ok(closed);
         }
-        if round_ns > 0.0 {
-            let due = ((now_ns - begin_ns) as f64 * total as f64 / round_ns) as u64;
+        if let Some(round) = round {
+            let due = (u128::from(now_ns - begin_ns) * total as u128 / round.as_nanos().max(1)) as u64;
             for number in pinged..due {
                 let link = &mut opener.links[(number % total as u64) as usize];
                 link.out.extend_from_slice(&PINGREQ);
@@ -233,16 +240,18 @@ pub(crate) fn rest(options: &Options, opener: &mut Opener<'_>) -> Result<u64, Fa
         for index in 0..opener.poller.len() {
             let ready = opener.poller.get(index);
             let link = &mut opener.links[ready.number];
-            if ready.writable {
-                link.unblock();
+            if link.became(ready) {
                 link.flush();
             }
-            if ready.readable
-                && link.is_open()
-                && link.read(&mut opener.buffer, |_, _, _| Ok(()))? == Taken::Ended
-            {
-                link.close();
-                closed += 1;
+            while ready.readable && link.is_open() {
+                match link.read(&mut opener.buffer, |_, _, _| Ok(()))? {
+                    Taken::More => {}
+                    Taken::Drained => break,
+                    Taken::Ended => {
+                        link.close();
+                        closed += 1;
+                    }
+                }
             }
         }
     }

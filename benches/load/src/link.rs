@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
+use crate::poller::Ready;
 use pelton_mqtt::{DecodeError, FixedHeader, Frame, MAX_PACKET, frame};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
@@ -25,6 +26,8 @@ pub(crate) struct Link {
     blocked: bool,
     /// On a list of connections to be flushed.
     pub(crate) listed: bool,
+    /// Its end was reported, which is not reported again: it is read to the end.
+    ending: bool,
     /// What sending or receiving failed with.
     error: Option<Errno>,
 }
@@ -65,6 +68,7 @@ impl Link {
             sent: 0,
             blocked: false,
             listed: false,
+            ending: false,
             error: None,
         }
     }
@@ -94,8 +98,10 @@ impl Link {
         self.out.len() - self.sent
     }
 
-    pub(crate) fn unblock(&mut self) {
-        self.blocked = false;
+    /// Takes note of what was reported. Returns whether it can send again.
+    pub(crate) fn became(&mut self, ready: Ready) -> bool {
+        self.ending |= ready.ending;
+        ready.writable && std::mem::replace(&mut self.blocked, false)
     }
 
     pub(crate) fn is_blocked(&self) -> bool {
@@ -156,6 +162,6 @@ impl Link {
         }
         self.cut.clear();
         self.cut.extend_from_slice(rest);
-        Ok(if count == space { Taken::More } else { Taken::Drained })
+        Ok(if count == space || self.ending { Taken::More } else { Taken::Drained })
     }
 }

@@ -253,8 +253,7 @@ impl<'a> Run<'a> {
             self.poller.wait(timeout_ns);
             for index in 0..self.poller.len() {
                 let ready = self.poller.get(index);
-                if ready.writable && self.links[ready.number].is_blocked() {
-                    self.links[ready.number].unblock();
+                if self.links[ready.number].became(ready) {
                     self.list_link(ready.number);
                     if ready.number < self.publishers.len() {
                         self.list_publisher(ready.number);

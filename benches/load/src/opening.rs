@@ -97,14 +97,14 @@ impl<'a> Opener<'a> {
             self.poller.wait(1_000_000);
             for index in 0..self.poller.len() {
                 let ready = self.poller.get(index);
+                let is_writable = self.links[ready.number].became(ready);
                 let Some(step) = ready.number.checked_sub(first).and_then(|nth| steps.get_mut(nth)) else {
                     continue;
                 };
                 if step.0 == Step::Open {
                     continue;
                 }
-                if ready.writable {
-                    self.links[ready.number].unblock();
+                if is_writable {
                     self.flush(ready.number)?;
                 }
                 while step.0 != Step::Open && ready.readable {

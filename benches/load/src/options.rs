@@ -169,8 +169,8 @@ pub struct Idle {
     /// Connections at the first look at the broker's memory.
     #[arg(long, default_value_t = 5_000)]
     pub from: u32,
-    /// Seconds to wait before each look.
-    #[arg(long, default_value_t = 1.0)]
+    /// Seconds before each look, in which every connection is pinged twice.
+    #[arg(long, default_value_t = 3.0)]
     pub settle: f64,
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Ready {
     pub(crate) number: usize,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
+    /// The broker has closed its direction, or there is an error: there is nothing to come behind what is there.
+    pub(crate) ending: bool,
 }
 
 impl Poller {
@@ -57,6 +59,7 @@ impl Poller {
             number: data.u64() as usize,
             readable: flags.intersects(epoll::EventFlags::IN | end),
             writable: flags.contains(epoll::EventFlags::OUT),
+            ending: flags.intersects(end),
         }
     }
 }
