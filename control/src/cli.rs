@@ -24,6 +24,8 @@ pub(crate) enum Command {
     /// Show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Ask a running broker how it is
+    Status(Status),
     /// Print the version, the target it was built for and the datapath rungs in it
     Version,
     /// Print a page of the reference, as it is in the docs folder
@@ -61,6 +63,13 @@ impl Serve {
             config.shards.count = shards;
         }
     }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    /// Where it listens. It is asked as a client: by the figures it publishes below $SYS/
+    #[arg(value_name = "ADDR:PORT", default_value = "127.0.0.1:1883")]
+    pub(crate) address: SocketAddr,
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,11 +11,13 @@ mod log;
 mod reference;
 mod service;
 mod signals;
+mod status;
 mod sys;
 mod version;
 mod watch;
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Dump(source)) => {
             with_config(load(&source), |config| write_out(&config::dump(&config)))
         }
+        Command::Status(options) => ask_status(options.address),
         Command::Version => write_out(&version::text()),
         Command::Docs(docs) => reference::run(&docs, &TRANSPORTS),
     };
@@ -71,6 +74,16 @@ fn with_config(loaded: Result<Config, Vec<Problem>>, then: impl FnOnce(Config) -
                 let _ = writeln!(io::stderr(), "{problem}");
             }
             Exit::Config
+        }
+    }
+}
+
+fn ask_status(address: SocketAddr) -> Exit {
+    match status::ask(address) {
+        Ok(figures) => write_out(&status::text(&figures)),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{error}");
+            Exit::Refused
         }
     }
 }

@@ -100,3 +100,41 @@ pub(crate) fn set(config: &mut Config, section: &str, name: &str, value: &Spanne
         Err(wrongs) => Set::Wrong(wrongs),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pelton_base::Rng;
+
+    use super::*;
+
+    /// Damages a valid file at random: whatever comes of it is a configuration or a list of problems.
+    #[test]
+    fn damaged_files_are_refused_not_choked_on() {
+        let whole =
+            crate::config::dump(&Config::default()).replace("[]", "[{ effect = 'deny', filter = 'ä' }]");
+        let mut rng = Rng::with_seed(7);
+        let mut refused = 0;
+        for _ in 0..400 {
+            let mut bytes = whole.clone().into_bytes();
+            for _ in 0..=rng.below(4) {
+                let at = rng.below(bytes.len() as u64) as usize;
+                match rng.below(4) {
+                    0 => bytes[at] = rng.u64() as u8,
+                    1 => bytes[at] = b"[]{}=\"'.,\n#\\"[rng.below(12) as usize],
+                    2 => drop(bytes.drain(at..(at + rng.below(40) as usize).min(bytes.len()))),
+                    _ => bytes.insert(at, b"[{\"='\n"[rng.below(6) as usize]),
+                }
+            }
+            let mut problems = Vec::new();
+            apply(&mut Config::default(), "file", &bytes, &mut problems);
+            refused += usize::from(!problems.is_empty());
+            let lines = bytes.iter().filter(|&&byte| byte == b'\n').count() + 1;
+            for problem in problems {
+                let text = problem.to_string();
+                let line = text.split(':').nth(1).and_then(|line| line.parse::<usize>().ok());
+                assert!(line.is_some_and(|line| line <= lines), "{text}");
+            }
+        }
+        assert!(refused > 100, "{refused} of 400 refused");
+    }
+}

@@ -3,7 +3,7 @@
 use pelton_broker::counters::{Tally, Traffic};
 use pelton_shard::Snapshot;
 
-use crate::version::VERSION;
+use crate::version::{RUNGS, VERSION};
 
 /// All shards together.
 #[derive(Clone, Debug, Default)]
@@ -129,6 +129,7 @@ pub(crate) const FIGURES: &[Figure] = figures![
         |f| f.totals.stored_messages + f.totals.retained_messages;
     "$SYS/broker/store/messages/bytes", "Their bytes.",
         |f| f.totals.stored_bytes as u64 + f.totals.retained_bytes;
+    "$SYS/broker/pelton/datapath", "How packets reach the broker.", |_f| RUNGS[0];
     "$SYS/broker/pelton/shards", "Cores that work.", |f| f.totals.shards;
     "$SYS/broker/pelton/connections", "Connections open, those without a CONNECT included.",
         |f| f.totals.connections;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pelton_mqtt::Version;
 
 use crate::client::Client;
-use crate::running::{PATIENCE, Running, pelton};
+use crate::running::{PATIENCE, Running, pelton, run};
 
 fn broker(interval: &str) -> Running {
     let mut command = pelton(&["serve", "--shards", "2", "--bind", "127.0.0.1:0"]);
@@ -82,4 +82,40 @@ fn clients_cannot_write_there() {
     let mut liar = Client::connect(broker.address, Version::V311, "liar");
     liar.publish("$SYS/broker/version", b"another");
     assert!(watcher.hears_nothing(Duration::from_millis(300)));
+}
+
+#[test]
+fn status_shows_a_running_broker() {
+    let broker = broker("1");
+    let mut client = Client::connect(broker.address, Version::V311, "c");
+    client.subscribe("a");
+    client.disconnect();
+    let address = broker.address.to_string();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let ended = run(&["status", &address]);
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        let lines: Vec<&str> = ended.out.lines().collect();
+        if lines.contains(&"ended          1 disconnect") {
+            assert!(lines[0].starts_with("pelton version ") && lines[0].ends_with(" seconds"), "{lines:?}");
+            assert_eq!(lines[1], "datapath       kernel sockets, 2 shards");
+            assert!(!ended.out.contains('?'), "{}", ended.out);
+            return;
+        }
+        assert!(Instant::now() < until, "{lines:#?}");
+    }
+}
+
+#[test]
+fn status_says_why_there_is_none() {
+    let silent = broker("0");
+    let ended = run(&["status", &silent.address.to_string()]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.err.contains("publishes no figures"), "{}", ended.err);
+    let address = silent.address.to_string();
+    drop(silent);
+    let ended = run(&["status", &address]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.err.starts_with(&format!("nothing answers at {address}: ")), "{}", ended.err);
+    assert_eq!(ended.err.lines().count(), 1);
 }
