@@ -50,7 +50,13 @@ impl Broker {
             match position.and_then(|position| window.inflight.release(position)) {
                 Some(delivery) => {
                     known = true;
+                    let stored = self.store_release(session, &delivery, key);
                     self.forget_delivery(session, &delivery);
+                    if stored {
+                        // PUBREL follows when the release is durable: after a crash the client must not be
+                        // sent the message again.
+                        return Handled::Done;
+                    }
                 }
                 None => known = window.inflight.is_released(ack.packet_id),
             }
@@ -72,7 +78,8 @@ impl Broker {
             Err(handled) => return handled,
         };
         let window = self.core.sessions.get_mut(session).and_then(|session| session.window.as_mut());
-        if window.is_some_and(|window| window.inflight.finish(ack.packet_id)) {
+        if let Some(sequence) = window.and_then(|window| window.inflight.finish(ack.packet_id)) {
+            self.store_done(session, sequence, 0);
             self.window_opened(session);
         }
         Handled::Done
@@ -86,6 +93,9 @@ impl Broker {
         };
         let window = self.core.sessions.get_mut(session).and_then(|session| session.window.as_mut());
         let known = window.is_some_and(|window| window.unreleased.remove(ack.packet_id));
+        if known && self.store_unreceived(session, ack.packet_id, key) {
+            return Handled::Done;
+        }
         let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         let Some(link) = self.core.links.get(key) else { return Handled::Ended };
         let version = link.version;
@@ -122,6 +132,9 @@ impl Broker {
             // [MQTT-4.8.2-6] A refused message is not given to another member of a group either.
             self.core.tally.dropped.add(Dropped::RefusedByClient);
         }
+        if self.core.persist.is_on() {
+            self.store_taken(session_key, &delivery);
+        }
         self.forget_delivery(session_key, &delivery);
         self.window_opened(session_key);
     }
@@ -135,7 +148,7 @@ impl Broker {
             .as_ref()
             .is_some_and(|window| !window.queue.is_empty() || window.inflight.has_unsent());
         let fetches = session.fetches != 0;
-        if waits {
+        if waits || session.stored {
             self.core.pump(session_key);
         }
         if fetches {

@@ -14,7 +14,9 @@ use crate::fanout::FanOut;
 use crate::fetch::{Fetch, LiveTopics};
 use crate::link::{Hold, Link, State, ended_by};
 use crate::message::{Messages, Publisher};
-use crate::peers::Outbox;
+use crate::peers::{Fence, Outbox};
+use crate::persist::Persist;
+use crate::persist::route::InHand;
 use crate::retained::RetainedSet;
 use crate::router::Router;
 use crate::session::{Census, Session, Sessions};
@@ -75,6 +77,12 @@ pub struct Broker {
     pub(crate) barriers: Slots<Barrier>,
     pub(crate) subscribes: Slots<PendingSubscribe>,
     pub(crate) fetches: Slots<Fetch>,
+    /// The record of the publish in hand, where storage is concerned.
+    pub(crate) in_hand: InHand,
+    /// What the next message of a group from another shard is answered with.
+    pub(crate) arriving_settle: Key,
+    /// Passed when all others know what was loaded here.
+    pub(crate) load_fence: Option<Fence>,
     /// Fetches that used up their share of a turn.
     pub(crate) hungry: Vec<Key>,
     pub(crate) fanouts: VecDeque<FanOut>,
@@ -116,7 +124,7 @@ impl Broker {
             me: shard,
             key,
             router: Router::new(key, settings.remembered_topics as usize),
-            groups: Groups::new(key, settings.shared_strategy),
+            groups: Groups::new(key, settings.shared_strategy, shard),
             retained: RetainedSet::default(),
             claims: Claims::default(),
             releases: VecDeque::new(),
@@ -124,6 +132,9 @@ impl Broker {
             barriers: Slots::new(),
             subscribes: Slots::new(),
             fetches: Slots::new(),
+            in_hand: InHand::default(),
+            arriving_settle: Key::NONE,
+            load_fence: None,
             hungry: Vec::new(),
             fanouts: VecDeque::new(),
             wills: VecDeque::new(),
@@ -148,6 +159,7 @@ impl Broker {
                 tally: Tally::default(),
                 clock: Default::default(),
                 overrun: Vec::new(),
+                persist: Persist::new(settings.storage, shard, key),
                 live_topics: LiveTopics::new(key),
                 key,
                 settings,
@@ -174,7 +186,12 @@ impl Broker {
         if !self.peers.is_congested() {
             self.publish_deferred_wills();
         }
-        if self.waiting_for_room && self.fanouts.is_empty() && !self.peers.is_congested() {
+        self.probe_storage();
+        if self.waiting_for_room
+            && self.fanouts.is_empty()
+            && !self.peers.is_congested()
+            && !self.core.persist.congested
+        {
             self.waiting_for_room = false;
             self.effects.decongested = true;
         }
@@ -470,6 +487,7 @@ impl Broker {
             + self.fanouts.len()
             + self.wills.len()
             + self.claims.waiting()
+            + self.core.persist.waiting()
     }
 }
 

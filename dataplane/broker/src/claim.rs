@@ -97,8 +97,11 @@ impl Broker {
             }
             return;
         }
-        let holder = self.core.sessions.find(client_id).and_then(|key| self.core.sessions.get(key));
-        if let Some(holder) = holder.map(|session| session.link).filter(|link| !link.is_none()) {
+        let holder = self.core.sessions.find(client_id).and_then(|key| {
+            let connecting = self.core.persist.connecting.get(&key.index).copied();
+            connecting.or_else(|| self.core.sessions.get(key).map(|session| session.link))
+        });
+        if let Some(holder) = holder.filter(|link| !link.is_none()) {
             self.take_over(holder);
             // What the old connection published may still be on its way to shards that the new one's shard
             // reaches sooner; on one and the same shard the rings keep the order.

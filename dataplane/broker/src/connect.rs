@@ -20,7 +20,7 @@ use crate::will::Will;
 /// A CONNECT that was accepted as far as it goes, while its client id is being claimed.
 #[derive(Debug)]
 pub(crate) struct ConnectRequest {
-    version: Version,
+    pub(crate) version: Version,
     clean_start: bool,
     pub(crate) client_id: Box<str>,
     /// The broker chose the client id.
@@ -38,6 +38,9 @@ pub(crate) struct ConnectRequest {
     problem_information: bool,
     will: Option<Box<Will>>,
     user_name: Option<Box<str>>,
+    /// The session that is being stored before CONNACK, and whether it was there before.
+    pub(crate) session: Key,
+    pub(crate) resumed: bool,
 }
 
 impl Broker {
@@ -210,11 +213,13 @@ impl Broker {
             problem_information: properties.request_problem_information.unwrap_or(true),
             will: connect.will.as_ref().map(|will| Box::new(Will::new(will, &mut self.scratch.forwarded))),
             user_name: connect.user_name.map(Into::into),
+            session: Key::NONE,
+            resumed: false,
         }
     }
 
     /// CONNACK with a refusal; the connection is ended by the caller.
-    fn refuse_connect(&mut self, key: Key, version: Version, reason: ReasonCode) {
+    pub(crate) fn refuse_connect(&mut self, key: Key, version: Version, reason: ReasonCode) {
         let mut connack = ConnAck::new(false, reason);
         if matches!(reason, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved | ReasonCode::ServerBusy) {
             connack.properties.server_reference = self.core.settings.server_reference.as_deref();
@@ -226,7 +231,7 @@ impl Broker {
     /// The client id is the connection's: its session is resumed or made, and CONNACK sent.
     pub(crate) fn establish(&mut self, key: Key) {
         let Some(link) = self.core.links.get_mut(key) else { return };
-        let Some(request) = link.extra.as_mut().and_then(|extra| extra.connect.take()) else { return };
+        let Some(mut request) = link.extra.as_mut().and_then(|extra| extra.connect.take()) else { return };
         let existing = self.core.sessions.find(&request.client_id);
         let resumed = match existing {
             // [MQTT-3.1.2-4]
@@ -242,18 +247,32 @@ impl Broker {
             None => {
                 let hash = self.core.sessions.hash(&request.client_id);
                 let serial = self.next_serial();
-                self.core.sessions.insert(Session::new(request.client_id.clone(), hash, serial))
+                let mut session = Session::new(request.client_id.clone(), hash, serial);
+                session.stored = self.core.persist.is_on() && request.session_expiry != 0;
+                self.core.sessions.insert(session)
             }
         };
         self.session_timers.clear(session_key.index);
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
-        debug_assert!(session.link.is_none(), "its former connection has left");
-        session.link = key;
-        self.core.census.online += 1;
         session.expiry_seconds = request.session_expiry;
         session.expires = pelton_base::Wall::NEVER;
         // A will that was delayed is not sent: the session goes on [MQTT-3.1.3-9].
-        session.will = request.will;
+        session.will = request.will.take();
+        request.session = session_key;
+        request.resumed = resumed.is_some();
+        if session.stored {
+            return self.store_connect(key, request);
+        }
+        self.finish_connect(key, *request);
+    }
+
+    /// The session is as durable as it will be: its client is told.
+    pub(crate) fn finish_connect(&mut self, key: Key, request: ConnectRequest) {
+        let (session_key, resumed) = (request.session, request.resumed);
+        let Some(session) = self.core.sessions.get_mut(session_key) else { return };
+        debug_assert!(session.link.is_none(), "its former connection has left");
+        session.link = key;
+        self.core.census.online += 1;
         let Some(link) = self.core.links.get_mut(key) else { return };
         link.session = session_key;
         link.state = State::Live;
@@ -282,7 +301,7 @@ impl Broker {
         self.core.tally.connected += 1;
         let sent = self.send_connack(
             key,
-            resumed.is_some(),
+            resumed,
             &ConnackTerms {
                 version: request.version,
                 assigned: request.assigned.then_some(&*request.client_id),
@@ -297,7 +316,7 @@ impl Broker {
             return;
         }
         self.effects.resumed.push(key);
-        if resumed.is_some() {
+        if resumed {
             self.session_came_back(session_key);
         }
     }

@@ -78,6 +78,10 @@ counter_set! {
         PayloadFormat = "payload_format",
         /// A retained message was superseded by a live one while it was fetched.
         Superseded = "superseded",
+        /// A stored message could not be read back.
+        Damaged = "damaged",
+        /// The storage did not take it: its publisher was told, or has to send it again.
+        NotStored = "not_stored",
     }
 }
 
@@ -136,8 +140,24 @@ counter_set! {
         NotReading = "not_reading",
         /// The broker shuts down.
         Shutdown = "shutdown",
+        /// A v3 client published what the storage did not take: it cannot be told otherwise.
+        NotStored = "not_stored",
         /// An operator closed it.
         Administrative = "administrative",
+    }
+}
+
+counter_set! {
+    /// What befell the storage.
+    pub enum Stored {
+        /// Operations that found no space.
+        Full = "full",
+        /// Operations that failed with the medium.
+        Failed = "failed",
+        /// Records that could not be read at the start.
+        Damaged = "damaged",
+        /// Sessions found at the start of which there was a newer one.
+        Superseded = "superseded",
     }
 }
 
@@ -150,6 +170,8 @@ pub struct Tally {
     pub dropped: Counters<Dropped>,
     /// Connections ended.
     pub ended: Counters<Ended>,
+    /// What befell the storage.
+    pub stored: Counters<Stored>,
     /// Connections accepted.
     pub accepted: u64,
     /// CONNECTs answered with success.
@@ -162,6 +184,7 @@ impl Tally {
         self.traffic.merge(&other.traffic);
         self.dropped.merge(&other.dropped);
         self.ended.merge(&other.ended);
+        self.stored.merge(&other.stored);
         self.accepted += other.accepted;
         self.connected += other.connected;
     }

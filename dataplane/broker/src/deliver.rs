@@ -12,6 +12,7 @@ use crate::fetch::LiveTopics;
 use crate::inflight::{Delivery, PacketClock};
 use crate::link::Link;
 use crate::message::{Lazy, MessageId, Messages, Publication};
+use crate::persist::Persist;
 use crate::queue::Queued;
 use crate::router::Options;
 use crate::session::{Census, Session, Sessions};
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     pub(crate) key: HashKey,
     /// Connections whose session's queue overran where the policy is to disconnect.
     pub(crate) overrun: Vec<Key>,
+    pub(crate) persist: Persist,
     pub(crate) settings: Arc<Settings>,
     pub(crate) mono: Mono,
     pub(crate) wall: Wall,
@@ -63,13 +65,13 @@ impl<'a> Terms<'a> {
 }
 
 /// A PUBLISH as it is written to a connection.
-struct Outgoings<'a> {
-    publication: &'a Publication<'a>,
-    qos: QoS,
-    retain: bool,
-    dup: bool,
-    packet_id: Option<PacketId>,
-    identifiers: &'a [u32],
+pub(crate) struct Outgoings<'a> {
+    pub(crate) publication: &'a Publication<'a>,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) dup: bool,
+    pub(crate) packet_id: Option<PacketId>,
+    pub(crate) identifiers: &'a [u32],
 }
 
 impl Core {
@@ -139,6 +141,9 @@ impl Core {
             write(&mut self.out, &mut self.tally, link, session.link.index, &packet, alike, self.wall);
             return;
         }
+        if session.stored {
+            return self.deliver_stored(publication, lazy, at, session_index, terms);
+        }
         let window = session.window.get_or_insert_default();
         if !room || !window.queue.is_empty() || !window.inflight.is_open(link.send_window) {
             return self.enqueue(publication, lazy, session_index, terms);
@@ -191,6 +196,9 @@ impl Core {
         terms: Terms<'_>,
     ) {
         let Some(session) = self.sessions.at_mut(session_index) else { return };
+        if session.stored {
+            return self.deliver_stored(publication, lazy, PacketClock::default(), session_index, terms);
+        }
         let queue = &mut session.window.get_or_insert_default().queue;
         let bytes = publication.bytes();
         let (messages_max, bytes_max) = (self.settings.queue_messages_max, self.settings.queue_bytes_max);
@@ -216,6 +224,7 @@ impl Core {
             group: terms.group,
             identifiers: (!terms.identifiers.is_empty()).then(|| terms.identifiers.into()),
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            sequence: 0,
         });
         self.tally.traffic.add(Traffic::Queued);
     }
@@ -224,6 +233,10 @@ impl Core {
     pub(crate) fn come_back(&mut self, session_key: Key) {
         let Self { sessions, out, tally, .. } = self;
         let Some(session) = sessions.get_mut(session_key) else { return };
+        if session.stored {
+            // All of it is read back.
+            return self.pump(session_key);
+        }
         let Session { window: Some(window), link, .. } = session else { return };
         for packet_id in window.inflight.come_back() {
             tally.traffic.add(Traffic::Retransmitted);
@@ -236,6 +249,10 @@ impl Core {
     /// Sends what a session has for its client while window and buffer have room: first what was under way
     /// when the client was last here, in its order [MQTT-4.4.0-1] [MQTT-4.6.0-1], then its queue.
     pub(crate) fn pump(&mut self, session_key: Key) {
+        if self.sessions.get(session_key).is_some_and(|session| session.stored) {
+            self.pump_stored(session_key);
+            return self.read_on(session_key);
+        }
         let Self { links, sessions, messages, out, tally, clock, settings, wall, .. } = self;
         let Some(session) = sessions.get_mut(session_key) else { return };
         let Session { window: Some(window), link: link_key, expiry_seconds, .. } = session else { return };
@@ -313,7 +330,7 @@ impl Core {
 /// Writes a PUBLISH to a connection, in its version; `false` if the client does not take packets that large,
 /// in which case the message counts as delivered [MQTT-3.1.2-25].
 #[inline]
-fn write(
+pub(crate) fn write(
     out: &mut Outgoing,
     tally: &mut Tally,
     link: &mut Link,

@@ -2,6 +2,7 @@
 
 use pelton_base::{Ending, Key, Wall};
 use pelton_mqtt::{Disconnect, FixedHeader, ReasonCode, Sender, Version};
+use pelton_storage_ops::OpKind;
 
 use crate::broker::{Broker, Handled};
 use crate::counters::{Dropped, Ended, Traffic};
@@ -78,6 +79,7 @@ impl Broker {
         if link.state == State::Claiming {
             let request = link.extra.as_mut().and_then(|extra| extra.connect.take());
             if let Some(request) = request {
+                self.connect_is_given_up(request.session);
                 self.give_back(key, &request.client_id);
             }
             return;
@@ -111,7 +113,7 @@ impl Broker {
     }
 
     /// The client of a session that outlives its connection is away.
-    fn go_offline(&mut self, session_key: Key) {
+    pub(crate) fn go_offline(&mut self, session_key: Key) {
         let wall = self.core.wall;
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
         session.expires = match session.expiry_seconds {
@@ -124,6 +126,8 @@ impl Broker {
         session.shrink();
         self.arm_session(session_key);
         self.hand_on(session_key);
+        self.forget_memory(session_key);
+        self.put_session(session_key);
     }
 
     /// A session ends: its will is due, its subscriptions go, what it had under way is dropped or handed on.
@@ -133,7 +137,13 @@ impl Broker {
         self.hand_on(session_key);
         self.drop_subscriptions(session_key);
         self.session_timers.clear(session_key.index);
+        self.forget_memory(session_key);
         let Some(mut session) = self.core.sessions.remove(session_key) else { return };
+        if session.stored {
+            let messages = session.backlog.as_ref().map_or(0, |backlog| backlog.messages);
+            self.core.tally.dropped.add_n(Dropped::SessionEnded, u64::from(messages));
+            self.core.persist.push(OpKind::EndSession { session: session.id() }, &[]);
+        }
         let Some(mut window) = session.window.take() else { return };
         for delivery in window.inflight.drain() {
             if let Some(message) = delivery.message.some() {
@@ -156,25 +166,44 @@ impl Broker {
         if groups.is_empty() {
             return;
         }
-        let mut back: Vec<(GroupRef, MessageId)> = Vec::new();
+        let from = session.stored.then(|| session.id());
+        let mut back: Vec<(GroupRef, MessageId, u64)> = Vec::new();
+        let backlog = &mut session.backlog;
+        let sequence_of = |low: u32| backlog.as_ref().map_or(0, |backlog| backlog.sequence_of(low));
         if let Some(window) = &mut session.window {
             let goes = |delivery: &Delivery| delivery.group.is_some() && !delivery.exactly_once;
-            window
-                .inflight
-                .retain(|delivery| !goes(delivery), |delivery| back.push((delivery.group, delivery.message)));
-            window
-                .queue
-                .retain(|queued| !queued.group.is_some(), |queued| back.push((queued.group, queued.message)));
+            window.inflight.retain(
+                |delivery| !goes(delivery),
+                |delivery| {
+                    back.push((delivery.group, delivery.message, sequence_of(delivery.sequence)));
+                },
+            );
+            window.queue.retain(
+                |queued| !queued.group.is_some(),
+                |queued| {
+                    back.push((queued.group, queued.message, queued.sequence));
+                },
+            );
+        }
+        if let Some(backlog) = backlog {
+            for &(_, message, _) in &back {
+                backlog.done(u32::try_from(self.core.messages.get(message).bytes()).unwrap_or(u32::MAX));
+            }
         }
         // The home must not pick this member again for what it gives back.
         for group in groups {
             self.tell_presence(group, session_key, false);
         }
-        for (group, message) in back {
+        for (group, message, sequence) in back {
             let stored = self.core.messages.get(message);
             let body = [stored.topic, stored.forwarded, stored.payload].concat();
             let publication = stored.over(&body);
-            self.return_to_group(group, session_key, &publication);
+            match from {
+                Some(id) => self.hand_over(id, sequence, &publication, |broker| {
+                    broker.return_to_group(group, session_key, &publication);
+                }),
+                None => self.return_to_group(group, session_key, &publication),
+            }
             self.core.messages.release(message);
         }
     }

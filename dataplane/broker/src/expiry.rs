@@ -3,6 +3,7 @@
 
 use pelton_base::{Key, Mono, Wall};
 use pelton_mqtt::ReasonCode;
+use pelton_storage_ops::OpKind;
 
 use crate::broker::Broker;
 use crate::counters::{Dropped, Ended, Traffic};
@@ -29,7 +30,13 @@ impl Broker {
             self.session_timer(index);
         }
         self.scratch.due = due;
-        let (expired, _) = self.retained.expire(self.core.wall, RETAINED_A_TURN);
+        let persist = &mut self.core.persist;
+        let (expired, _) = self.retained.expire(self.core.wall, RETAINED_A_TURN, |topic| {
+            if persist.is_on() && !crate::retained::is_own(topic) {
+                let kind = OpKind::EndRetained { topic: topic.len() as u16 };
+                persist.push(kind, &[topic]);
+            }
+        });
         self.core.tally.dropped.add_n(Dropped::Expired, expired as u64);
         self.poll_fetches();
         more || expired == RETAINED_A_TURN
@@ -38,7 +45,8 @@ impl Broker {
     /// When there is something to do if nothing comes in before.
     pub fn next_timeout(&self) -> Option<Mono> {
         let retained = self.retained.next_expiry().map(|at| self.core.mono.plus_ms(at.since(self.core.wall)));
-        [self.link_timers.next_deadline(), self.session_timers.next_deadline(), retained]
+        let probe = self.core.persist.fault.next_probe();
+        [self.link_timers.next_deadline(), self.session_timers.next_deadline(), retained, probe]
             .into_iter()
             .flatten()
             .min()
@@ -99,6 +107,7 @@ impl Broker {
         }
         if session.will.as_ref().is_some_and(|will| will.due <= self.core.wall) {
             self.publish_will(key);
+            self.put_session(key);
         }
         self.arm_session(key);
     }

@@ -9,6 +9,7 @@ use crate::broker::Broker;
 use crate::deliver::Terms;
 use crate::inflight::PacketClock;
 use crate::message::{Lazy, MessageId, Publication};
+use crate::peers::Settled;
 use crate::router::{FilterId, Options, TopicId};
 
 /// A session that gets a publication.
@@ -27,6 +28,8 @@ pub(crate) struct FanOut {
     at: PacketClock,
     targets: Vec<Target>,
     next: usize,
+    /// What is settled when all of it is.
+    settle: Key,
 }
 
 impl Broker {
@@ -109,8 +112,8 @@ impl Broker {
             }
         }
         let at = self.core.clock.tick();
-        if targets.len() as u32 <= self.deliveries_left {
-            self.deliveries_left -= targets.len() as u32;
+        if targets.len() as u32 <= self.deliveries_left || self.core.persist.undivided {
+            self.deliveries_left = self.deliveries_left.saturating_sub(targets.len() as u32);
             let mut lazy = Lazy::new().to_many(targets.len());
             for target in targets.drain(..) {
                 let terms = Terms::live(publication, target.options, &target.identifiers);
@@ -119,7 +122,8 @@ impl Broker {
             self.scratch.targets = targets;
         } else {
             let message = self.core.messages.store(publication);
-            self.fanouts.push_back(FanOut { message, at, targets, next: 0 });
+            let settle = self.wait_for_part();
+            self.fanouts.push_back(FanOut { message, at, targets, next: 0, settle });
         }
         for &filter in filters {
             if !self.router.groups(filter).is_empty() {
@@ -143,6 +147,9 @@ impl Broker {
                 return true;
             }
             self.core.messages.release(fanout.message);
+            if !fanout.settle.is_none() {
+                self.settled(fanout.settle, Settled::Ok { matched: true });
+            }
         }
         false
     }
@@ -159,6 +166,7 @@ impl Broker {
         let body = [stored.topic, stored.forwarded, stored.payload].concat();
         let publication = stored.over(&body);
         let mut lazy = Lazy::stored(fanout.message).to_many(end - fanout.next);
+        let first = self.core.persist.number();
         for target in &fanout.targets[fanout.next..end] {
             // The session may have ended since.
             if self.core.sessions.get(target.session).is_some() {
@@ -166,6 +174,7 @@ impl Broker {
                 self.core.deliver(&publication, &mut lazy, fanout.at, target.session.index, terms);
             }
         }
+        self.seal_fanout(&publication, first, fanout.settle);
         fanout.next = end;
         if end == fanout.targets.len() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }

@@ -118,6 +118,7 @@ impl Core {
         self.tally.traffic.add(Traffic::RetainedSent);
         let at = self.clock.tick();
         self.deliver_as_is(publication, &mut Lazy::new(), at, session.index, terms);
+        self.persist.seal(publication);
     }
 }
 

@@ -34,6 +34,12 @@ pub struct Delivery {
     pub group: GroupRef,
     /// Matched subscription identifiers.
     pub identifiers: Option<Box<[u32]>>,
+    /// Low half of its sequence number in the session's stored queue.
+    pub sequence: u32,
+    /// Low half of the number of the operation that stored it under its identifier.
+    pub number: u32,
+    /// Sent on a former connection.
+    pub again: bool,
 }
 
 /// A QoS 2 delivery that the client has: PUBREL was sent, PUBCOMP is awaited. The message is no longer needed.
@@ -41,6 +47,7 @@ pub struct Delivery {
 struct Released {
     packet_id: PacketId,
     clock: u32,
+    sequence: u32,
 }
 
 /// The clock packet identifiers are taken from; one a shard.
@@ -114,6 +121,35 @@ impl Inflight {
     #[inline]
     pub fn has_unsent(&self) -> bool {
         self.unsent != 0
+    }
+
+    /// Deliveries that are to be sent, for the first time or again.
+    #[inline]
+    pub fn unsent(&self) -> usize {
+        self.unsent
+    }
+
+    /// The delivery that is to be sent next.
+    pub fn peek_unsent(&self) -> Option<&Delivery> {
+        if self.unsent == 0 { None } else { self.sent.get(self.sent.len() - self.unsent) }
+    }
+
+    /// Adds a delivery that is not sent yet: what stands before it has been, or is not either.
+    pub fn push_unsent(&mut self, at: PacketClock, delivery: Delivery) {
+        self.push(at, delivery);
+        self.unsent += 1;
+    }
+
+    /// Adds a delivery that was released on a former connection.
+    pub fn push_released(&mut self, packet_id: PacketId, sequence: u32) {
+        self.searched = true;
+        self.released.push_back(Released { packet_id, clock: 0, sequence });
+    }
+
+    /// Low halves of the sequence numbers of all that is under way.
+    pub fn sequences(&self) -> impl Iterator<Item = u32> + '_ {
+        let sent = self.sent.iter().map(|delivery| delivery.sequence);
+        sent.chain(self.released.iter().map(|released| released.sequence))
     }
 
     /// The oldest delivery that is to be sent again; counts as sent from here on.
@@ -208,7 +244,11 @@ impl Inflight {
     #[inline]
     pub fn release(&mut self, position: usize) -> Option<Delivery> {
         let delivery = self.complete(position)?;
-        self.released.push_back(Released { packet_id: delivery.packet_id, clock: delivery.clock });
+        self.released.push_back(Released {
+            packet_id: delivery.packet_id,
+            clock: delivery.clock,
+            sequence: delivery.sequence,
+        });
         Some(delivery)
     }
 
@@ -217,17 +257,14 @@ impl Inflight {
         self.released.iter().any(|released| released.packet_id == id)
     }
 
-    /// PUBCOMP: a QoS 2 delivery is complete. Whether it was awaited.
+    /// PUBCOMP: a QoS 2 delivery is complete. The low half of its sequence number, if it was awaited.
     #[inline]
-    pub fn finish(&mut self, id: PacketId) -> bool {
-        if self.released.front().is_some_and(|first| first.packet_id == id) {
-            self.released.pop_front();
-            return true;
-        }
-        match self.released.iter().position(|released| released.packet_id == id) {
-            Some(position) => self.released.remove(position).is_some(),
-            None => false,
-        }
+    pub fn finish(&mut self, id: PacketId) -> Option<u32> {
+        let position = match self.released.front() {
+            Some(first) if first.packet_id == id => 0,
+            _ => self.released.iter().position(|released| released.packet_id == id)?,
+        };
+        self.released.remove(position).map(|released| released.sequence)
     }
 
     /// Deliveries that await PUBACK or PUBREC, oldest first.
@@ -237,14 +274,16 @@ impl Inflight {
 
     /// Keeps only the deliveries for which `keep` holds; the others are handed to `gone`, oldest first.
     pub fn retain(&mut self, mut keep: impl FnMut(&Delivery) -> bool, mut gone: impl FnMut(Delivery)) {
-        for delivery in std::mem::take(&mut self.sent) {
+        let sent = std::mem::take(&mut self.sent);
+        let first_unsent = sent.len() - self.unsent;
+        for (position, delivery) in sent.into_iter().enumerate() {
             if keep(&delivery) {
                 self.sent.push_back(delivery);
             } else {
+                self.unsent -= usize::from(position >= first_unsent);
                 gone(delivery);
             }
         }
-        self.unsent = self.unsent.min(self.sent.len());
     }
 
     /// Takes every delivery out, oldest first.
@@ -265,7 +304,18 @@ impl Delivery {
         message: MessageId,
         group: GroupRef,
     ) -> Self {
-        Self { packet_id, exactly_once, retain, clock: 0, message, group, identifiers: None }
+        Self {
+            packet_id,
+            exactly_once,
+            retain,
+            clock: 0,
+            message,
+            group,
+            identifiers: None,
+            sequence: 0,
+            number: 0,
+            again: false,
+        }
     }
 }
 
@@ -423,7 +473,7 @@ mod tests {
                 window.release(1).unwrap();
             } else if round % 1000 == 700 && window.released.len() > 20 {
                 let done = window.released[7].packet_id;
-                assert!(window.finish(done));
+                assert!(window.finish(done).is_some());
                 seen.remove(&done.get());
             }
         }

@@ -20,6 +20,7 @@
 //! | [`retained`] | the retained messages whose home is this shard |
 //! | [`shared`] | shared subscription groups whose home is this shard |
 //! | [`access`] | who may connect, publish and subscribe |
+//! | [`persist`] | what goes to storage, and what waits for it |
 //! | [`peers`] | what shards say to each other, staged per target |
 #![forbid(unsafe_code)]
 
@@ -42,6 +43,7 @@ pub mod link;
 mod mesh;
 pub mod message;
 pub mod peers;
+pub mod persist;
 mod publish;
 pub mod queue;
 pub mod retained;

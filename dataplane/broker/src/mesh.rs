@@ -1,6 +1,8 @@
 //! What came from another shard, record by record.
 
 use pelton_base::Key;
+use pelton_mqtt::QoS;
+use pelton_storage_ops::Group;
 
 use crate::broker::Broker;
 use crate::claim::Claimant;
@@ -32,16 +34,18 @@ impl Broker {
                 self.core.tally.traffic.add(Traffic::MeshIn);
                 self.take_far_publish(from, &publication, settle, set_retained);
             }
+            Item::Group { id, parts } => self.core.persist.arriving = Some(Group { id, parts }),
+            Item::Settle { settle } => self.arriving_settle = settle,
             Item::ExactRoute { hash, add: true, barrier } => {
                 self.router.add_exact_route(hash, from);
-                self.peers.reply(from, Reply::RouteDone { barrier }, &[]);
+                self.route_is_there(from, barrier);
             }
             Item::ExactRoute { hash, add: false, .. } => self.router.remove_exact_route(hash, from),
             Item::WildRoute { filter, add, barrier } => {
                 let text = bytes.text(filter);
                 if add {
                     self.router.add_wild_route(text, from);
-                    self.peers.reply(from, Reply::RouteDone { barrier }, &[]);
+                    self.route_is_there(from, barrier);
                 } else {
                     self.router.remove_wild_route(text, from);
                 }
@@ -62,11 +66,17 @@ impl Broker {
             Item::Presence { group, session, online } => self.set_presence(group, from, session, online),
             Item::GroupDeliver { head, group, session, options, identifier } => {
                 let publication = bytes.publication(&head);
-                self.deliver_to_member(group, &publication, session, options, identifier);
+                let settle = std::mem::replace(&mut self.arriving_settle, Key::NONE);
+                self.take_far_part(from, settle, &publication, |broker| {
+                    broker.deliver_to_member(group, &publication, session, options, identifier);
+                });
             }
             Item::GroupReturn { head, group } => {
                 let publication = bytes.publication(&head);
-                self.give_to_member(group, &publication, from);
+                let settle = std::mem::replace(&mut self.arriving_settle, Key::NONE);
+                self.take_far_part(from, settle, &publication, |broker| {
+                    broker.give_to_member(group, &publication, from);
+                });
             }
             Item::GroupAcked { group, session, count } => self.member_acked(group, from, session, count),
             Item::RetainedQuery { request, filter, from: start } => {
@@ -77,6 +87,13 @@ impl Broker {
         }
     }
 
+    /// A route is in place: whoever waits for it is told.
+    fn route_is_there(&mut self, from: u16, barrier: Key) {
+        if !barrier.is_none() {
+            self.peers.reply(from, Reply::RouteDone { barrier }, &[]);
+        }
+    }
+
     fn take_far_publish(
         &mut self,
         from: u16,
@@ -84,6 +101,9 @@ impl Broker {
         settle: Key,
         set_retained: bool,
     ) {
+        if self.core.persist.is_on() && (publication.qos != QoS::AtMostOnce || set_retained) {
+            return self.take_far_stored(from, publication, settle, set_retained);
+        }
         if set_retained {
             debug_assert_eq!(Slot::of(self.key, publication.topic).shard(self.peers.shards()), self.me);
             self.set_retained(publication);
@@ -126,6 +146,8 @@ impl Broker {
         if first {
             self.announce(filter);
         }
+        // What waited for a member has one.
+        self.drain_group(group);
         let waiter = crate::subscribe::Waiter::Join { shard, request, group };
         if !self.wait_for_routes(filter, waiter) {
             self.reply_joined(shard, request, group);

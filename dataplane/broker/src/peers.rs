@@ -49,6 +49,19 @@ pub enum Item {
         /// The target is the home of the topic's retained message: set or clear it.
         set_retained: bool,
     },
+    /// The next publish is part of a group of operations of several shards: the target stages its part, or
+    /// says that it has none.
+    Group {
+        /// The group.
+        id: u64,
+        /// How many shards have a part.
+        parts: u16,
+    },
+    /// The next message of a shared group is answered when the target has stored it.
+    Settle {
+        /// The sender's record.
+        settle: Key,
+    },
     /// The sender wants (or no longer wants) the exact filter of this hash.
     ExactRoute {
         /// The filter's hash under the process's route key.

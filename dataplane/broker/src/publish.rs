@@ -16,7 +16,10 @@ impl Broker {
     /// Publishes wait: a fan-out is not through, or another shard has as much staged as it may.
     #[inline]
     pub fn is_congested(&self) -> bool {
-        self.deliveries_left == 0 || !self.fanouts.is_empty() || self.peers.is_congested()
+        self.deliveries_left == 0
+            || !self.fanouts.is_empty()
+            || self.peers.is_congested()
+            || self.core.persist.congested
     }
 
     /// Leaves a packet in front of its connection until there is room.
@@ -171,9 +174,19 @@ impl Broker {
         }
         self.core.tally.traffic.add(Traffic::PublishIn);
         self.core.tally.traffic.add_n(Traffic::PublishBytesIn, publication.payload.len() as u64);
+        if packet_id.is_some()
+            && let Some(reason) = self.storage_refuses(publication)
+        {
+            return self.refuse_for_storage(key, packet_id, publication, reason);
+        }
         match packet_id {
             None => {
-                if let Taken::Waits(_) = self.distribute(publication, topic, None) {
+                let taken = if self.is_stored(publication) {
+                    self.distribute_stored(publication, topic, None, None)
+                } else {
+                    self.distribute(publication, topic, None)
+                };
+                if let Taken::Waits(_) = taken {
                     self.note_published_far(key);
                 }
                 Handled::Done
@@ -244,11 +257,18 @@ impl Broker {
         }
         let which = if exactly_once { Traffic::PublishInQos2 } else { Traffic::PublishInQos1 };
         self.core.tally.traffic.add(which);
+        let mut received = None;
         if exactly_once {
             session.window().unreleased.insert(packet_id);
+            received = session.stored.then(|| (session.id(), packet_id));
         }
         let settlement = Settlement::new(key, session_key, packet_id, exactly_once);
-        let reason = match self.distribute(publication, topic, Some(settlement)) {
+        let taken = if self.core.persist.is_on() {
+            self.distribute_stored(publication, topic, Some(settlement), received)
+        } else {
+            self.distribute(publication, topic, Some(settlement))
+        };
+        let reason = match taken {
             Taken::Settled { matched: true } => ReasonCode::Success,
             Taken::Settled { matched: false } => ReasonCode::NoMatchingSubscribers,
             Taken::Waits(settle) => {
@@ -275,10 +295,9 @@ impl Broker {
             .and_then(|session| session.window.as_ref())
             .and_then(|window| window.settling.iter().find(|(id, _)| *id == packet_id))
             .map(|&(_, settle)| settle);
-        match settle.and_then(|settle| self.settlements.get_mut(settle).map(|record| (settle, record))) {
-            Some((settle, record)) => {
-                if record.link != key {
-                    record.link = key;
+        match settle.and_then(|settle| self.move_settlement(settle, key).map(|moved| (settle, moved))) {
+            Some((settle, moved)) => {
+                if moved {
                     self.acknowledge_later(key, packet_id, true, settle);
                 }
             }
@@ -371,9 +390,41 @@ impl Broker {
         }
     }
 
+    /// Storage does not take anything now. A v5 client is told; a v3 client cannot be, so its packet waits
+    /// until it can be taken.
+    #[cold]
+    fn refuse_for_storage(
+        &mut self,
+        key: Key,
+        packet_id: Option<PacketId>,
+        publication: &Publication<'_>,
+        reason: ReasonCode,
+    ) -> Handled {
+        match packet_id {
+            Some(packet_id) if self.core.links.get(key).is_some_and(|link| link.is_v5()) => {
+                let exactly_once = publication.qos == QoS::ExactlyOnce;
+                if exactly_once
+                    && self.session_of(key).is_some_and(|session| session.is_unreleased(packet_id))
+                {
+                    // Taken before: the answer is that of then.
+                    let session = self.core.links.get(key).map_or(Key::NONE, |link| link.session);
+                    self.repeat_record(key, session, packet_id);
+                    return Handled::Done;
+                }
+                self.core.tally.dropped.add(Dropped::NotStored);
+                self.acknowledge(key, packet_id, exactly_once, reason);
+                Handled::Done
+            }
+            _ => self.hold_for_room(key),
+        }
+    }
+
     /// A publish by the broker itself (a will, `$SYS`, the API): nobody is acknowledged.
     pub(crate) fn publish_own(&mut self, publication: &Publication<'_>) -> Taken {
         let topic = self.router.topic(publication.topic);
+        if self.is_stored(publication) {
+            return self.distribute_stored(publication, topic, None, None);
+        }
         self.distribute(publication, topic, None)
     }
 }

@@ -22,6 +22,8 @@ pub struct Queued {
     pub identifiers: Option<Box<[u32]>>,
     /// What it counts against the limit.
     pub bytes: u32,
+    /// Its place in the session's stored queue.
+    pub sequence: u64,
 }
 
 /// A queue bounded in messages and bytes; the bounds are its owner's to check.
@@ -53,6 +55,16 @@ impl Queue {
     pub fn push(&mut self, queued: Queued) {
         self.bytes += queued.bytes as usize;
         self.messages.push_back(queued);
+    }
+
+    /// The oldest.
+    pub fn front(&self) -> Option<&Queued> {
+        self.messages.front()
+    }
+
+    /// The newest.
+    pub fn last(&self) -> Option<&Queued> {
+        self.messages.back()
     }
 
     /// Puts a message back to the front.

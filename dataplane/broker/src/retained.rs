@@ -158,15 +158,18 @@ impl RetainedSet {
         self.expiring.first().map(|&(expires, _)| expires)
     }
 
-    /// Drops what has expired at `now`, at most `limit` messages; returns how many, and when the next one
-    /// expires.
-    pub fn expire(&mut self, now: Wall, limit: usize) -> (usize, Option<Wall>) {
+    /// Drops what has expired at `now`, at most `limit` messages, and hands their topics to `gone`; returns how
+    /// many, and when the next one expires.
+    pub fn expire(&mut self, now: Wall, limit: usize, mut gone: impl FnMut(&[u8])) -> (usize, Option<Wall>) {
         let mut expired = 0;
         while let Some((expires, key)) = self.expiring.first()
             && *expires <= now
             && expired < limit
         {
             let key = key.clone();
+            if let Some(old) = self.by_key.get(&key) {
+                gone(old.publication().topic);
+            }
             self.remove(&key);
             expired += 1;
         }
@@ -274,14 +277,26 @@ fn after_subtree(prefix: &[u8]) -> Vec<u8> {
     to
 }
 
+/// Whether a topic is the broker's own: what it says there is of this process, and not stored.
+pub(crate) fn is_own(topic: &[u8]) -> bool {
+    topic.starts_with(b"$SYS/")
+}
+
 impl Broker {
     /// Sets or clears the retained message of a topic at home here.
     pub(crate) fn set_retained(&mut self, publication: &Publication<'_>) -> bool {
         let (messages_max, bytes_max) =
             (self.core.settings.retained_messages_max, self.core.settings.retained_bytes_max);
+        let stored = self.core.persist.is_on() && !is_own(publication.topic);
+        let clears = stored && publication.payload.is_empty();
+        if clears && self.retained.get(publication.topic).is_none() {
+            return true;
+        }
         let set = self.retained.set(publication, messages_max, bytes_max);
         if !set {
             self.core.tally.dropped.add(Dropped::RetainedFull);
+        } else if stored {
+            self.put_retained(publication.topic);
         }
         set
     }
@@ -365,10 +380,12 @@ mod tests {
             retained.set(&publication(topic, b"x", Wall(at)), 10, 1000);
         }
         retained.set(&publication("a", b"y", Wall(40)), 10, 1000);
-        assert_eq!(retained.expire(Wall(25), 10), (1, Some(Wall(30))));
+        let mut gone = Vec::new();
+        assert_eq!(retained.expire(Wall(25), 10, |topic| gone.push(topic.to_vec())), (1, Some(Wall(30))));
+        assert_eq!(gone, [b"b"]);
         assert!(retained.get(b"b").is_none());
-        assert_eq!(retained.expire(Wall(40), 1), (1, Some(Wall(40))));
-        assert_eq!(retained.expire(Wall(40), 1), (1, None));
+        assert_eq!(retained.expire(Wall(40), 1, |_| ()), (1, Some(Wall(40))));
+        assert_eq!(retained.expire(Wall(40), 1, |_| ()), (1, None));
         assert!(retained.is_empty());
     }
 

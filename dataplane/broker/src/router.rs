@@ -455,6 +455,16 @@ impl Options {
         Self(bits)
     }
 
+    /// The options as they are stored.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Stored options; `None` if they cannot be.
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        if bits & 3 == 3 || bits > 31 { None } else { Some(Self(bits)) }
+    }
+
     /// The granted QoS.
     #[inline]
     pub fn qos(self) -> QoS {

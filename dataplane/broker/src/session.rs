@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::inflight::{Inflight, PacketIds};
 use crate::message::Publisher;
+use crate::persist::backlog::Backlog;
 use crate::queue::Queue;
 use crate::router::{FilterId, Options};
 use crate::shared::GroupRef;
@@ -88,6 +89,10 @@ pub struct Session {
     pub subscriptions: SmallVec<[Subscription; 1]>,
     /// Windows and queue, while needed.
     pub window: Option<Box<Window>>,
+    /// What it has in storage, once a message was stored for it.
+    pub backlog: Option<Box<Backlog>>,
+    /// It lives in storage too.
+    pub stored: bool,
     /// Published when the connection ends without DISCONNECT.
     pub will: Option<Box<Will>>,
     /// Retained messages are being fetched for it: how many subscriptions.
@@ -112,6 +117,8 @@ impl Session {
             expires: Wall::NEVER,
             subscriptions: SmallVec::new(),
             window: None,
+            backlog: None,
+            stored: false,
             will: None,
             fetches: 0,
             left_group: false,

@@ -33,6 +33,33 @@ pub enum SharedStrategy {
     LocalFirst,
 }
 
+/// What the broker is told of its storage. Whether a commit survives power loss is the storage's to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// Messages of a session kept in memory ahead of its client; the rest is read back from storage.
+    pub window_messages: u32,
+    /// Bytes of them.
+    pub window_bytes: u32,
+    /// Most messages of one page that is read back.
+    pub page_messages: u32,
+    /// Bytes beyond which a page ends.
+    pub page_bytes: u32,
+    /// Bytes of operations staged or under way to storage before publishes wait.
+    pub bytes_max: u32,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            window_messages: 512,
+            window_bytes: 512 * 1024,
+            page_messages: 256,
+            page_bytes: 128 * 1024,
+            bytes_max: 16 * 1024 * 1024,
+        }
+    }
+}
+
 /// Everything the broker is told once. The defaults are a valid broker.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -103,6 +130,9 @@ pub struct Settings {
     pub fanout_per_turn: u32,
     /// Bytes staged for another shard before publishes to it wait.
     pub mesh_bytes_max: u32,
+    /// Sessions that outlive their connections and retained messages go to storage. `None`: memory only, and
+    /// an acknowledgement promises no more than that.
+    pub storage: Option<Storage>,
     /// Who may do what.
     pub access: Access,
 }
@@ -143,6 +173,7 @@ impl Default for Settings {
             connections_max: 1_000_000,
             fanout_per_turn: 16_384,
             mesh_bytes_max: 256 * 1024,
+            storage: None,
             access: Access::default(),
         }
     }

@@ -12,12 +12,14 @@
 use hashbrown::HashTable;
 use pelton_base::{HashKey, Key};
 use pelton_mqtt::QoS;
+use pelton_storage_ops::{OpKind, SessionId};
 
 use crate::broker::Broker;
 use crate::counters::Dropped;
 use crate::deliver::Terms;
 use crate::message::{Lazy, Publication};
 use crate::peers::{Item, PublishHead};
+use crate::persist::group::GroupStore;
 use crate::queue::{Queue, Queued};
 use crate::router::{FilterId, Options};
 use crate::settings::SharedStrategy;
@@ -58,9 +60,9 @@ struct Member {
 }
 
 #[derive(Debug)]
-struct Group {
-    name: Box<str>,
-    filter: FilterId,
+pub(crate) struct Group {
+    pub(crate) name: Box<str>,
+    pub(crate) filter: FilterId,
     hash: u64,
     generation: u32,
     members: Vec<Member>,
@@ -68,7 +70,9 @@ struct Group {
     next: usize,
     /// How many members' clients are connected.
     online: usize,
-    queue: Queue,
+    pub(crate) queue: Queue,
+    /// Its queue in storage, once something was stored.
+    pub(crate) store: Option<Box<GroupStore>>,
 }
 
 /// The groups at home on a shard.
@@ -80,17 +84,23 @@ pub struct Groups {
     by_name: HashTable<u32>,
     generation: u32,
     strategy: SharedStrategy,
+    home: u16,
 }
 
 /// The home of a group among `shards`.
 pub(crate) fn home_of(key: HashKey, group: &str, filter: &str, shards: u16) -> u16 {
-    let hash = key.hash_pair(key.hash(group.as_bytes()), filter.as_bytes());
-    Slot((hash >> 32) as u16 % crate::slot::SLOTS).shard(shards)
+    home_slot(key, group, filter).shard(shards)
+}
+
+/// The slot of a group.
+pub(crate) fn home_slot(key: HashKey, group: &str, filter: &str) -> Slot {
+    Slot::of_hash(key.hash_pair(key.hash(group.as_bytes()), filter.as_bytes()))
 }
 
 impl Groups {
-    pub(crate) fn new(key: HashKey, strategy: SharedStrategy) -> Self {
-        Self { key, groups: Vec::new(), free: Vec::new(), by_name: HashTable::new(), generation: 0, strategy }
+    pub(crate) fn new(key: HashKey, strategy: SharedStrategy, home: u16) -> Self {
+        let by_name = HashTable::new();
+        Self { key, groups: Vec::new(), free: Vec::new(), by_name, generation: 0, strategy, home }
     }
 
     /// How many groups are at home here.
@@ -131,6 +141,7 @@ impl Groups {
             next: 0,
             online: 0,
             queue: Queue::default(),
+            store: None,
         };
         let index = match self.free.pop() {
             Some(index) => {
@@ -158,11 +169,36 @@ impl Groups {
         Some(group)
     }
 
-    fn get_mut(&mut self, group: GroupRef) -> Option<&mut Group> {
+    pub(crate) fn get_mut(&mut self, group: GroupRef) -> Option<&mut Group> {
         self.groups
             .get_mut(group.index as usize)?
             .as_mut()
             .filter(|found| found.generation == group.generation)
+    }
+
+    /// The group whose queue is stored as `session`.
+    pub(crate) fn of_store(&mut self, session: SessionId) -> Option<GroupRef> {
+        let home = self.home;
+        self.groups.iter().enumerate().find_map(|(index, group)| {
+            let group = group.as_ref()?;
+            let found = group.store.as_ref().is_some_and(|store| store.session == session);
+            found.then_some(GroupRef { index: index as u32, generation: group.generation, home })
+        })
+    }
+
+    /// A group's queue could not be made in storage.
+    pub(crate) fn forget_store(&mut self, session: SessionId) {
+        let stores = self.groups.iter_mut().flatten().map(|group| &mut group.store);
+        for store in stores.filter(|store| store.as_ref().is_some_and(|store| store.session == session)) {
+            *store = None;
+        }
+    }
+
+    /// The group of a name and filter, if it is here.
+    pub(crate) fn named(&self, name: &str, filter: FilterId) -> Option<GroupRef> {
+        let index = self.find(name, filter)?;
+        let generation = self.groups[index as usize].as_ref()?.generation;
+        Some(GroupRef { index, generation, home: self.home })
     }
 
     /// Messages that wait in groups, for checks and snapshots.
@@ -285,6 +321,9 @@ impl Broker {
             }
         }
         let group_ref = GroupRef { index, generation: group.generation, home: self.me };
+        if is_new {
+            self.find_group_store(name, text);
+        }
         (group_ref, filter, first)
     }
 
@@ -299,6 +338,9 @@ impl Broker {
         }
         if group.members.is_empty() {
             let Some(mut group) = self.groups.remove(group_ref.index) else { return };
+            if let Some(store) = group.store.take() {
+                self.core.persist.push(OpKind::EndSession { session: store.session }, &[]);
+            }
             while let Some(queued) = group.queue.pop() {
                 self.core.tally.dropped.add(Dropped::NoGroupMember);
                 self.core.messages.release(queued.message);
@@ -325,20 +367,30 @@ impl Broker {
     }
 
     /// What waited for a member goes out. Bounded by the group's queue.
-    fn drain_group(&mut self, group_ref: GroupRef) {
+    pub(crate) fn drain_group(&mut self, group_ref: GroupRef) {
         loop {
             let Some(group) = self.groups.get_mut(group_ref) else { return };
-            if group.online == 0 {
+            if group.online == 0 || group.is_being_read() {
                 return;
             }
+            let store = group.store.as_ref().map(|store| store.session);
             let Some(queued) = group.queue.pop() else { return };
             let stored = self.core.messages.get(queued.message);
             if stored.is_expired(self.core.wall) {
                 self.core.tally.dropped.add(Dropped::Expired);
+                if let Some(session) = store {
+                    self.core.persist.push(OpKind::Done { session, sequence: queued.sequence }, &[]);
+                }
             } else {
                 let body = [stored.topic, stored.forwarded, stored.payload].concat();
                 let publication = stored.over(&body);
-                self.give_to_member(group_ref, &publication, self.me);
+                let me = self.me;
+                match store {
+                    Some(session) => self.hand_over(session, queued.sequence, &publication, |broker| {
+                        broker.give_to_member(group_ref, &publication, me);
+                    }),
+                    None => self.give_to_member(group_ref, &publication, me),
+                }
             }
             self.core.messages.release(queued.message);
         }
@@ -349,6 +401,9 @@ impl Broker {
         let Some(group) = self.groups.get_mut(group_ref) else { return };
         if group.online != 0 || group.members.iter().any(|member| member.persistent) {
             return;
+        }
+        if let Some(store) = group.store.take() {
+            self.core.persist.push(OpKind::EndSession { session: store.session }, &[]);
         }
         while let Some(queued) = group.queue.pop() {
             self.core.tally.dropped.add(Dropped::NoGroupMember);
@@ -385,6 +440,7 @@ impl Broker {
         } else {
             let head = PublishHead::of(publication);
             let item = Item::GroupDeliver { head, group: group_ref, session, options, identifier };
+            self.await_part(shard, publication);
             self.peers.send(shard, item, &[publication.topic, publication.forwarded, publication.payload]);
         }
     }
@@ -428,6 +484,7 @@ impl Broker {
             self.give_to_member(group, publication, self.me);
         } else {
             let item = Item::GroupReturn { head: PublishHead::of(publication), group };
+            self.await_part(group.home, publication);
             self.peers.send(
                 group.home,
                 item,
@@ -451,6 +508,8 @@ impl Broker {
             self.core.tally.dropped.add(Dropped::GroupQueueFull);
             return;
         }
+        let sequence = self.store_for_group(group_ref, publication, qos);
+        let Some(group) = self.groups.get_mut(group_ref) else { return };
         group.queue.push(Queued {
             message: self.core.messages.store(publication),
             qos,
@@ -458,6 +517,7 @@ impl Broker {
             group: GroupRef::NONE,
             identifiers: None,
             bytes: u32::try_from(publication.bytes()).unwrap_or(u32::MAX),
+            sequence,
         });
     }
 

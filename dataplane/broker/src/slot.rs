@@ -15,7 +15,12 @@ pub struct Slot(pub u16);
 impl Slot {
     /// The slot of a client id or a topic.
     pub fn of(key: HashKey, name: &[u8]) -> Self {
-        Self((key.hash(name) >> 32) as u16 % SLOTS)
+        Self::of_hash(key.hash(name))
+    }
+
+    /// The slot of what has this hash.
+    pub const fn of_hash(hash: u64) -> Self {
+        Self((hash >> 32) as u16 % SLOTS)
     }
 
     /// The shard that owns the slot when there are `shards` shards.

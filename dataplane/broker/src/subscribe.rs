@@ -42,6 +42,8 @@ pub(crate) struct PendingSubscribe {
     session: Key,
     packet_id: PacketId,
     codes: SmallVec<[ReasonCode; 4]>,
+    /// The filters, if they have to be stored.
+    stored: Vec<Box<str>>,
     waits_for: u16,
     /// Filters whose retained messages are sent after SUBACK.
     fetches: Vec<WantedRetained>,
@@ -92,18 +94,28 @@ impl Broker {
             session,
             packet_id: subscribe.packet_id,
             codes,
+            stored: Vec::new(),
             waits_for: 0,
             fetches: Vec::new(),
         };
         // The record exists only if it has to wait; until then its place is foretold.
         let place = self.subscribes.next_key();
+        let stored = self.core.sessions.get(session).is_some_and(|session| session.stored);
+        let first = self.core.persist.number();
         for grant in granted {
+            if stored {
+                self.put_subscription(session, grant.filter, grant.options, grant.identifier);
+                pending.stored.push(grant.filter.as_str().into());
+            }
             match grant.filter.shared() {
                 Some(shared) => {
                     self.subscribe_shared(&mut pending, place, &grant, shared.group, shared.filter.as_str())
                 }
                 None => self.subscribe_own(&mut pending, place, &grant),
             }
+        }
+        if stored {
+            pending.waits_for += u16::from(self.promise_suback(first, place));
         }
         if pending.waits_for == 0 {
             self.finish_subscribe(pending);
@@ -289,6 +301,7 @@ impl Broker {
         if first {
             self.announce(filter);
         }
+        self.drain_group(group);
         pending.waits_for += u16::from(self.wait_for_routes(filter, Waiter::Subscribe(place)));
     }
 
@@ -305,7 +318,7 @@ impl Broker {
         self.tell_route(filter, true, barrier);
     }
 
-    fn tell_route(&mut self, filter: FilterId, add: bool, barrier: Key) {
+    pub(crate) fn tell_route(&mut self, filter: FilterId, add: bool, barrier: Key) {
         match self.router.exact_hash(filter) {
             Some(hash) => {
                 for shard in self.peers.others() {
@@ -388,6 +401,72 @@ impl Broker {
             None => self.tell_leave(group, session_key),
         }
         self.subscribe_came_closer(place);
+    }
+
+    /// The subscriptions of a SUBSCRIBE are stored, or could not be: then they do not stand.
+    pub(crate) fn subscribe_is_stored(&mut self, place: Key, failed: bool) {
+        if failed && let Some(pending) = self.subscribes.get_mut(place) {
+            for code in &mut pending.codes {
+                if !code.is_error() {
+                    *code = ReasonCode::QuotaExceeded;
+                }
+            }
+            pending.fetches.clear();
+            let (link, session) = (pending.link, pending.session);
+            for text in std::mem::take(&mut pending.stored) {
+                let Ok(filter) = TopicFilter::new(&text) else { continue };
+                if let Some(slot) = self.subscription_slot(link, filter) {
+                    self.drop_subscription(session, slot);
+                    self.end_subscription(session, filter);
+                }
+            }
+        }
+        self.subscribe_came_closer(place);
+    }
+
+    /// A session found at the start is a member of a shared group.
+    pub(crate) fn load_membership(
+        &mut self,
+        session: Key,
+        written: &str,
+        name: &str,
+        text: &str,
+        options: Options,
+        identifier: u32,
+    ) {
+        let Some(entry) = self.core.sessions.get_mut(session) else { return };
+        let membership = Membership { group: GroupRef::NONE, text: written.into() };
+        let place = Place::Group(Box::new(membership));
+        self.core.census.subscribed(&place);
+        entry.subscriptions.push(Subscription { place, identifier, options });
+        let home = home_of(self.key, name, text, self.peers.shards());
+        let persistent = true;
+        if home != self.me {
+            let request = self.subscribes.insert(PendingSubscribe {
+                link: Key::NONE,
+                session,
+                packet_id: PacketId::new(1).expect("1 is an identifier"),
+                codes: SmallVec::new(),
+                stored: Vec::new(),
+                waits_for: 1,
+                fetches: Vec::new(),
+            });
+            let (group, filter) = (name.len() as u16, text.len() as u16);
+            let item = Item::Join { request, session, options, identifier, persistent, group, filter };
+            self.peers.send(home, item, &[name.as_bytes(), text.as_bytes()]);
+            return;
+        }
+        let joining = Joining { shard: self.me, session, options, identifier, persistent };
+        let (group, filter, first) = self.join_group(name, text, joining);
+        self.set_presence(group, self.me, session, false);
+        if let Some(entry) = self.core.sessions.get_mut(session)
+            && let Some(Subscription { place: Place::Group(membership), .. }) = entry.subscriptions.last_mut()
+        {
+            membership.group = group;
+        }
+        if first && self.peers.shards() > 1 {
+            self.tell_route(filter, true, Key::NONE);
+        }
     }
 
     fn subscribe_came_closer(&mut self, place: Key) {

@@ -16,6 +16,7 @@ impl Broker {
             Ok(unsubscribe) => unsubscribe,
             Err(error) => return self.end_malformed(key, error),
         };
+        let first = self.core.persist.number();
         let mut codes: SmallVec<[ReasonCode; 8]> = SmallVec::new();
         for raw in unsubscribe.filters {
             // [MQTT-3.10.4-1] Compared character by character. Taken out here, nothing more is delivered:
@@ -25,6 +26,7 @@ impl Broker {
                 Ok(filter) => match self.subscription_slot(key, filter) {
                     Some(slot) => {
                         self.drop_subscription(session, slot);
+                        self.end_subscription(session, filter);
                         ReasonCode::Success
                     }
                     None => ReasonCode::NoSubscriptionExisted,
@@ -38,12 +40,20 @@ impl Broker {
             return self.end(key, Ended::PacketTooLarge, Some(ReasonCode::PacketTooLarge));
         }
         self.core.tally.traffic.add(Traffic::ControlOut);
+        if self.core.persist.is_on() {
+            let mut answer = Vec::new();
+            unsuback.encode(version, &mut answer);
+            if let Some(answer) = self.promise_unsuback(first, key, answer) {
+                self.core.out.append(key.index, |bytes| bytes.extend_from_slice(&answer));
+            }
+            return Handled::Done;
+        }
         self.core.out.append(key.index, |bytes| unsuback.encode(version, bytes));
         Handled::Done
     }
 
     /// Takes the subscription at `slot` out of a session.
-    fn drop_subscription(&mut self, session_key: Key, slot: usize) {
+    pub(crate) fn drop_subscription(&mut self, session_key: Key, slot: usize) {
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
         let gone = session.subscriptions.swap_remove(slot);
         // The last subscription took the slot: its filter is told.

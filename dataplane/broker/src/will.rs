@@ -12,15 +12,15 @@ use crate::message::{Publication, Publisher};
 #[derive(Debug)]
 pub struct Will {
     /// Topic, forwarded properties and payload, one after the other.
-    body: Box<[u8]>,
-    topic_len: u16,
-    forwarded_len: u32,
-    qos: QoS,
-    retain: bool,
+    pub(crate) body: Box<[u8]>,
+    pub(crate) topic_len: u16,
+    pub(crate) forwarded_len: u32,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
     /// Will Delay Interval in seconds.
     pub(crate) delay_seconds: u32,
     /// Message Expiry Interval; runs from the publication of the will.
-    expiry_seconds: Option<u32>,
+    pub(crate) expiry_seconds: Option<u32>,
     /// When a delayed will is due; [`Wall::NEVER`] while its client is connected.
     pub(crate) due: Wall,
 }

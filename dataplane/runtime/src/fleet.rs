@@ -2,21 +2,24 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use pelton_base::{HashKey, Mono, Rng, Wait};
+use pelton_broker::persist::LoadError;
 use pelton_broker::{Settings, Setup};
 use pelton_shard::mesh::mesh;
-use pelton_shard::{Command, Shard, Snapshot};
+use pelton_shard::{Command, Shard, Snapshot, StoragePort};
 use pelton_sockets::{Bind, BindError, HandedSocket, Listeners, Sockets, Waker, wake::Sleeper, wake_pair};
 
 use crate::clock::Clock;
 
 /// Commands that may wait for a shard.
 const COMMANDS: usize = 1024;
+/// How often a shard that has loaded looks for the others.
+const LOAD_PAUSE: Duration = Duration::from_micros(200);
 
 /// What a shard does when there is nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub enum StartError {
     Bind(BindError),
     /// The system refused a thread, an epoll instance or an eventfd.
     System(std::io::Error),
+    /// What is stored is not this broker's.
+    Load(LoadError),
 }
 
 impl std::fmt::Display for StartError {
@@ -58,6 +63,7 @@ impl std::fmt::Display for StartError {
         match self {
             Self::Bind(error) => error.fmt(f),
             Self::System(error) => write!(f, "cannot start the shards: {error}"),
+            Self::Load(error) => write!(f, "cannot load the store: {error}"),
         }
     }
 }
@@ -67,6 +73,12 @@ impl std::error::Error for StartError {}
 impl From<BindError> for StartError {
     fn from(error: BindError) -> Self {
         Self::Bind(error)
+    }
+}
+
+impl From<LoadError> for StartError {
+    fn from(error: LoadError) -> Self {
+        Self::Load(error)
     }
 }
 
@@ -94,7 +106,7 @@ struct Seat {
     setup: Setup,
     listeners: Listeners,
     sleeper: Sleeper,
-    started: Sender<std::io::Result<()>>,
+    started: Sender<Result<(), StartError>>,
     mesh: pelton_shard::Mesh<HandedSocket>,
     commands: Receiver<Command>,
     wakers: Vec<Waker>,
@@ -102,6 +114,17 @@ struct Seat {
     idle: Idle,
     core: Option<usize>,
     stop: Arc<AtomicBool>,
+    storage: Option<StoragePort>,
+    progress: Arc<Progress>,
+}
+
+/// How far the shards have come together, at the start and at the end.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Shards that have loaded what is theirs.
+    loaded: AtomicU32,
+    /// Shards that have nothing left to do, a bit each.
+    drained: AtomicU64,
 }
 
 impl Fleet {
@@ -110,6 +133,19 @@ impl Fleet {
     /// # Errors
     /// If an address cannot be listened on, or the system refuses what is needed.
     pub fn start(plan: &Plan) -> Result<Self, StartError> {
+        Self::start_with(plan, |_| Vec::new())
+    }
+
+    /// As [`Fleet::start`], with a storage: `storage` is given the shards' wakers, to be used after every
+    /// answer, and returns a port for each shard. Clients are accepted when everything is loaded; those that
+    /// come sooner wait in the listeners' queues. `plan.settings.storage` has to be set.
+    ///
+    /// # Errors
+    /// As [`Fleet::start`], and if what is stored is not this broker's.
+    pub fn start_with(
+        plan: &Plan,
+        storage: impl FnOnce(&[Waker]) -> Vec<StoragePort>,
+    ) -> Result<Self, StartError> {
         let (listeners, addresses) = Listeners::open(&plan.binds, plan.shards)?;
         let clock = Clock::start();
         let stop = Arc::new(AtomicBool::new(false));
@@ -120,6 +156,8 @@ impl Fleet {
             wakers.push(waker);
             sleepers.push(sleeper);
         }
+        let mut ports = storage(&wakers).into_iter();
+        let progress = Arc::new(Progress::default());
         let mut rng = Rng::with_seed(plan.seed);
         let mut shards = Vec::new();
         let (started, starts) = bounded(usize::from(plan.shards));
@@ -147,6 +185,8 @@ impl Fleet {
                 idle: plan.idle,
                 core: plan.cores.get(number).copied(),
                 stop: stop.clone(),
+                storage: ports.next(),
+                progress: progress.clone(),
             };
             // The shard is made in its thread: what it holds never moves.
             let thread =
@@ -154,9 +194,13 @@ impl Fleet {
             shards.push(Running { commands: sender, waker: wakers[number].clone(), thread });
         }
         for _ in 0..plan.shards {
-            starts
-                .recv()
-                .unwrap_or_else(|_| Err(std::io::Error::other("a shard's thread ended as it started")))?;
+            let ended = || StartError::from(std::io::Error::other("a shard's thread ended as it started"));
+            if let Err(error) = starts.recv().unwrap_or_else(|_| Err(ended())) {
+                // The others, which may wait for this one, end as well.
+                stop.store(true, Ordering::Release);
+                wakers.iter().for_each(Waker::wake);
+                return Err(error);
+            }
         }
         Ok(Self { shards, addresses, stop })
     }
@@ -235,16 +279,37 @@ impl Seat {
             // A core that does not exist, or is not ours: the shard runs where the system puts it.
             let _ = rustix::thread::sched_setaffinity(None, &set);
         }
-        let Self { setup, listeners, sleeper, started, mesh, commands, wakers, clock, idle, stop, .. } = self;
+        let Self {
+            setup,
+            listeners,
+            sleeper,
+            started,
+            mesh,
+            commands,
+            wakers,
+            clock,
+            idle,
+            stop,
+            storage,
+            progress,
+            ..
+        } = self;
         let sockets = match Sockets::new(listeners, sleeper) {
             Ok(sockets) => sockets,
             Err(error) => {
-                let _ = started.send(Err(error));
+                let _ = started.send(Err(error.into()));
                 return;
             }
         };
-        let _ = started.send(Ok(()));
+        let (number, shards) = (setup.shard, setup.shards);
         let mut shard = Shard::new(setup, sockets, mesh, commands);
+        if let Some(port) = storage
+            && let Err(error) = load(&mut shard, port, shards, &progress, &wakers, clock, &stop)
+        {
+            let _ = started.send(Err(error.into()));
+            return;
+        }
+        let _ = started.send(Ok(()));
         let spin_ns = u64::from(idle.spin_us) * 1_000;
         let mut idle_since: Option<Mono> = None;
         loop {
@@ -254,7 +319,7 @@ impl Seat {
                     waker.wake();
                 }
             }
-            if shard.is_shut_down() || stop.load(Ordering::Acquire) {
+            if stop.load(Ordering::Acquire) || is_over(&shard, number, shards, &progress, &wakers) {
                 return;
             }
             if turn.busy {
@@ -287,6 +352,70 @@ impl Seat {
             idle_since = None;
         }
     }
+}
+
+/// Loads what was found for a shard, and waits until every shard has.
+fn load(
+    shard: &mut Shard<Sockets>,
+    port: StoragePort,
+    shards: u16,
+    progress: &Progress,
+    wakers: &[Waker],
+    clock: Clock,
+    stop: &AtomicBool,
+) -> Result<(), LoadError> {
+    let turn = |shard: &mut Shard<Sockets>| {
+        for woken in shard.load_turn(clock.mono(), clock.wall()).iter() {
+            if let Some(waker) = wakers.get(usize::from(woken)) {
+                waker.wake();
+            }
+        }
+    };
+    let found = port.loaded.clone();
+    shard.attach(port);
+    turn(shard);
+    for loaded in found.iter() {
+        shard.load(loaded)?;
+        while !shard.takes_load() && !stop.load(Ordering::Acquire) {
+            turn(shard);
+            std::thread::yield_now();
+        }
+    }
+    shard.end_load();
+    let mut counted = false;
+    while !stop.load(Ordering::Acquire) {
+        turn(shard);
+        if shard.is_loaded() && !std::mem::replace(&mut counted, true) {
+            progress.loaded.fetch_add(1, Ordering::AcqRel);
+        }
+        if progress.loaded.load(Ordering::Acquire) == u32::from(shards) {
+            break;
+        }
+        std::thread::sleep(LOAD_PAUSE);
+    }
+    shard.all_loaded();
+    Ok(())
+}
+
+/// Whether a shard that was told to shut down may go: it has nothing left to do, and no other shard can give
+/// it anything.
+fn is_over(shard: &Shard<Sockets>, number: u16, shards: u16, progress: &Progress, wakers: &[Waker]) -> bool {
+    let bit = 1u64 << number;
+    if !shard.is_shut_down() {
+        if progress.drained.load(Ordering::Acquire) & bit != 0 {
+            progress.drained.fetch_and(!bit, Ordering::AcqRel);
+        }
+        return false;
+    }
+    let all = u64::MAX >> (64 - u32::from(shards));
+    let before = progress.drained.fetch_or(bit, Ordering::AcqRel);
+    if before | bit != all {
+        return false;
+    }
+    if before & bit == 0 {
+        wakers.iter().for_each(Waker::wake);
+    }
+    true
 }
 
 impl std::fmt::Debug for Fleet {

@@ -10,3 +10,5 @@ mod fleet;
 
 pub use clock::Clock;
 pub use fleet::{Fleet, Idle, Plan, StartError};
+pub use pelton_shard::StoragePort;
+pub use pelton_sockets::Waker;

@@ -14,7 +14,9 @@ pub mod command;
 mod inlet;
 pub mod mesh;
 mod shard;
+pub mod storage;
 
 pub use command::{Command, Snapshot};
 pub use mesh::{Mesh, mesh};
 pub use shard::{Shard, Turn};
+pub use storage::StoragePort;

@@ -6,13 +6,16 @@ use crossbeam_channel::Receiver;
 use pelton_base::{ByteStreams, Chunks, Ending, Key, Mono, StreamEvent, Transmit, Wall};
 use pelton_broker::access::Decision;
 use pelton_broker::effects::Ask;
+use pelton_broker::persist::LoadError;
 use pelton_broker::router::ShardMask;
 use pelton_broker::{Broker, Setup};
 use pelton_mqtt::QoS;
+use pelton_storage_ops::Loaded;
 
 use crate::command::{Command, Snapshot};
 use crate::inlet::{Conn, Fed, Rest, feed};
 use crate::mesh::{HandedOver, Mesh};
+use crate::storage::{Storage, StoragePort};
 
 /// Commands taken in one turn.
 const COMMANDS_A_TURN: usize = 16;
@@ -43,6 +46,7 @@ pub struct Shard<T: ByteStreams> {
     transport: T,
     mesh: Mesh<T::Handover>,
     commands: Receiver<Command>,
+    storage: Option<Storage>,
     /// By the index of their key in the broker.
     conns: Chunks<Option<Conn>>,
     /// Connections whose publishes wait for room, in the order they came to wait.
@@ -71,6 +75,7 @@ impl<T: ByteStreams> Shard<T> {
             transport,
             mesh,
             commands,
+            storage: None,
             conns: Chunks::new(),
             waiting: VecDeque::new(),
             leaving: Vec::new(),
@@ -89,12 +94,14 @@ impl<T: ByteStreams> Shard<T> {
         self.turns += 1;
         self.broker.begin_turn(mono, wall);
         self.take_commands();
-        let mut busy = self.broker.poll_deliveries();
+        let mut busy = self.take_storage();
+        busy |= self.broker.poll_deliveries();
         busy |= self.take_mesh();
         self.take_streams();
         busy |= self.broker.poll_timers();
         self.broker.end_turn();
         self.feed_again();
+        self.send_storage();
         self.carry_out();
         self.flush();
         self.end_last_words();
@@ -105,7 +112,9 @@ impl<T: ByteStreams> Shard<T> {
     /// Whether another shard or the control plane has sent something since the last turn: to be asked after
     /// saying that one is about to sleep, and before sleeping.
     pub fn has_input(&self) -> bool {
-        self.mesh.has_input() || !self.commands.is_empty()
+        self.mesh.has_input()
+            || !self.commands.is_empty()
+            || self.storage.as_ref().is_some_and(Storage::has_input)
     }
 
     /// The transport, for its driver to wait on.
@@ -125,7 +134,11 @@ impl<T: ByteStreams> Shard<T> {
 
     /// Whether the shard was told to shut down and has nobody left.
     pub fn is_shut_down(&self) -> bool {
-        self.shutting_down && self.broker.link_count() == 0 && self.mesh.is_quiet()
+        self.shutting_down
+            && self.broker.link_count() == 0
+            && self.mesh.is_quiet()
+            && (self.storage.is_none()
+                || (self.broker.waiting() == 0 && self.broker.peers.dirty().is_empty()))
     }
 
     /// Whether nothing is on its way inside of this shard or to another, for checks.
@@ -141,6 +154,67 @@ impl<T: ByteStreams> Shard<T> {
     /// Bytes held of connections' input, for checks.
     pub fn held_bytes(&self) -> usize {
         self.conns.iter().flatten().filter_map(|conn| conn.rest.as_ref()).map(|rest| rest.bytes.len()).sum()
+    }
+
+    // ---- storage -----------------------------------------------------------------------------------------
+
+    /// From here on the shard has a storage.
+    pub fn attach(&mut self, port: StoragePort) {
+        self.storage = Some(Storage::new(port));
+    }
+
+    /// Takes one thing that was found in the store, before the first turn.
+    ///
+    /// # Errors
+    /// If it cannot be this broker's.
+    pub fn load(&mut self, loaded: Loaded) -> Result<(), LoadError> {
+        self.broker.load(loaded)
+    }
+
+    /// Nothing more is loaded here.
+    pub fn end_load(&mut self) {
+        self.broker.end_load();
+    }
+
+    /// A turn while the store is being loaded: no client is heard, only storage and the other shards. Returns
+    /// the shards to wake.
+    pub fn load_turn(&mut self, mono: Mono, wall: Wall) -> ShardMask {
+        self.now = mono;
+        self.broker.begin_turn(mono, wall);
+        self.take_storage();
+        self.take_mesh();
+        self.send_storage();
+        self.mesh.exchange(&mut self.broker.peers)
+    }
+
+    /// More can be loaded without the mesh growing beyond its bounds.
+    pub fn takes_load(&self) -> bool {
+        !self.broker.is_congested()
+    }
+
+    /// All that was loaded here is known to the other shards.
+    pub fn is_loaded(&self) -> bool {
+        self.broker.is_loaded()
+    }
+
+    /// Every shard is loaded: turns may begin.
+    pub fn all_loaded(&mut self) {
+        self.broker.all_loaded();
+    }
+
+    #[inline]
+    fn take_storage(&mut self) -> bool {
+        match &mut self.storage {
+            Some(storage) => storage.take(&mut self.broker),
+            None => false,
+        }
+    }
+
+    #[inline]
+    fn send_storage(&mut self) {
+        if let Some(storage) = &mut self.storage {
+            storage.send(&mut self.broker);
+        }
     }
 
     // ---- commands ----------------------------------------------------------------------------------------
@@ -553,6 +627,7 @@ impl<T: ByteStreams> Shard<T> {
             || !self.leaving.is_empty()
             || !self.own.is_empty()
             || !self.waiting.is_empty()
+            || self.storage.as_ref().is_some_and(Storage::is_stuck)
         {
             until = until.min(self.now.plus_us(RETRY_US));
         }

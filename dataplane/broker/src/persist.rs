@@ -1,0 +1,283 @@
+//! What goes to storage: the operations of a turn, who waits for them, and what storage is asked for.
+//!
+//! Only sessions that outlive their connections have anything here, and retained messages. A publish stages
+//! one [`OpKind::Enqueue`] with all its targets on this shard: targets are noted as the deliveries are made,
+//! and the operation is completed ([`Persist::seal`]) when the publish has been routed, or before any other
+//! operation. Operations are numbered; whoever promised something waits in [`promise`] for the number of the
+//! last one it depends on.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`backlog`] | what a session keeps of its stored queue while its client is here and while it is away |
+//! | [`route`] | a publish with promises: its parts on this shard and the others, and when it is settled |
+//! | [`deliver`] | the delivery of one message to one stored session |
+//! | [`acknowledge`] | what acknowledgements mean to storage |
+//! | [`connect`] | CONNECT and SUBSCRIBE with storage |
+//! | [`page`] | reading a queue back |
+//! | [`promise`] | what was promised, and what happens when it is decided |
+//! | [`fault`] | storage that is full or failing |
+//! | [`group`] | queues of shared groups |
+//! | [`image`] | sessions as they are stored |
+//! | [`load`] | what is found at the start |
+
+mod acknowledge;
+pub mod backlog;
+mod connect;
+mod deliver;
+mod fault;
+pub(crate) mod group;
+mod image;
+pub(crate) mod load;
+mod page;
+mod promise;
+pub(crate) mod route;
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+use pelton_base::{HashKey, Key, Wall};
+use pelton_storage_ops::{Batch, Group, MessageHead, OpKind, PageRequest, SessionId, Target};
+
+use crate::message::Publication;
+use crate::persist::fault::Fault;
+use crate::persist::promise::{Promise, What};
+use crate::session::Session;
+use crate::settings::Storage;
+use crate::slot::Slot;
+
+pub use load::LoadError;
+
+/// Emptied batches kept for the turns to come.
+const SPARE_BATCHES: usize = 8;
+
+/// What a shard has for its storage. Inert if there is none.
+pub(crate) struct Persist {
+    settings: Option<Storage>,
+    batch: Batch,
+    /// Operations below this number are decided.
+    done: u64,
+    /// Targets of the enqueue that is not sealed yet: the last ones of the batch.
+    open: u32,
+    /// The group of the publish in hand.
+    group: Option<Group>,
+    /// The publish in hand is to take effect in one batch.
+    pub(crate) undivided: bool,
+    /// The group that the next publish from another shard belongs to.
+    pub(crate) arriving: Option<Group>,
+    last_group: u64,
+    /// Weights of the batches that storage has, oldest first, and their sum.
+    weights: VecDeque<usize>,
+    weight: usize,
+    /// More is staged or undecided than may be: publishes wait.
+    pub(crate) congested: bool,
+    spare: Vec<Batch>,
+    promises: VecDeque<Promise>,
+    requests: Vec<PageRequest>,
+    last_token: u64,
+    /// Sessions whose pages are asked for, by token; groups apart.
+    asked: HashMap<u64, Key, HashKey>,
+    groups_asked: HashMap<u64, SessionId, HashKey>,
+    /// Sessions whose CONNACK waits, with their connections.
+    pub(crate) connecting: HashMap<u32, Key, HashKey>,
+    /// Queues of shared groups found at the start, until a member joins.
+    pub(crate) groups_found: HashMap<Box<str>, load::GroupFound, HashKey>,
+    /// Messages on their way back to a group: not to be delivered here if they are read meanwhile.
+    pub(crate) handed_on: HashMap<(u64, u64), (), HashKey>,
+    pub(crate) fault: Fault,
+    scratch: Vec<u8>,
+}
+
+impl Persist {
+    pub(crate) fn new(settings: Option<Storage>, shard: u16, key: HashKey) -> Self {
+        Self {
+            settings,
+            batch: Batch { shard, ..Batch::default() },
+            done: 0,
+            open: 0,
+            group: None,
+            undivided: false,
+            arriving: None,
+            last_group: 0,
+            weights: VecDeque::new(),
+            weight: 0,
+            congested: false,
+            spare: Vec::new(),
+            promises: VecDeque::new(),
+            requests: Vec::new(),
+            last_token: 0,
+            asked: HashMap::with_hasher(key),
+            groups_asked: HashMap::with_hasher(key),
+            connecting: HashMap::with_hasher(key),
+            groups_found: HashMap::with_hasher(key),
+            handed_on: HashMap::with_hasher(key),
+            fault: Fault::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Whether there is a storage.
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.settings.is_some()
+    }
+
+    fn settings(&self) -> &Storage {
+        self.settings.as_ref().expect("asked only where there is a storage")
+    }
+
+    /// The number the next operation gets, an enqueue that is still open counted.
+    #[inline]
+    pub(crate) fn number(&self) -> u64 {
+        self.batch.end() + u64::from(self.open != 0)
+    }
+
+    /// Whether the operation is decided.
+    #[inline]
+    fn is_done(&self, number: u64) -> bool {
+        number < self.done
+    }
+
+    /// The operation of which the low half of the number was kept: one of the last 2^32.
+    #[inline]
+    fn number_of(&self, low: u32) -> u64 {
+        let last = self.number();
+        last.saturating_sub(u64::from((last as u32).wrapping_sub(low)))
+    }
+
+    /// Stages an operation; returns its number.
+    pub(crate) fn push(&mut self, kind: OpKind, parts: &[&[u8]]) -> u64 {
+        debug_assert!(self.open == 0, "an enqueue is sealed before anything else is staged");
+        let number = self.batch.push(kind, self.group, parts);
+        self.weigh();
+        number
+    }
+
+    fn weigh(&mut self) {
+        if let Some(settings) = &self.settings {
+            self.congested = self.batch.weight() + self.weight > settings.bytes_max as usize;
+        }
+    }
+
+    /// Notes a target of the publication in hand; returns the number of the enqueue it will be part of.
+    fn target(&mut self, target: Target, identifiers: &[u32]) -> u64 {
+        self.batch.targets.push(Target { identifiers: identifiers.len() as u8, ..target });
+        self.batch.identifiers.extend_from_slice(identifiers);
+        self.open += 1;
+        self.batch.end()
+    }
+
+    /// Completes the enqueue of the publication in hand, if it has any target.
+    #[inline]
+    pub(crate) fn seal(&mut self, publication: &Publication<'_>) {
+        if self.open != 0 {
+            self.seal_now(publication);
+        }
+    }
+
+    fn seal_now(&mut self, publication: &Publication<'_>) {
+        let kind = OpKind::Enqueue { message: head_of(publication), targets: self.open };
+        self.open = 0;
+        self.push(kind, &[publication.topic, publication.forwarded, publication.payload]);
+    }
+
+    /// A group for a publish that other shards have parts in.
+    fn new_group(&mut self, parts: u16) -> Group {
+        self.last_group += 1;
+        Group { id: u64::from(self.batch.shard) << 48 | self.last_group, parts }
+    }
+
+    /// Somebody waits for all that is staged from `first` on.
+    fn promise(&mut self, first: u64, left: u32, what: What) {
+        self.promises.push_back(Promise { first, end: self.number(), left, what });
+    }
+
+    /// What was staged since the last call, to be sent to storage.
+    fn take(&mut self) -> Option<Batch> {
+        if self.batch.is_empty() {
+            return None;
+        }
+        debug_assert!(self.open == 0, "an enqueue is sealed in its turn");
+        let mut next = self.spare.pop().unwrap_or_default();
+        next.restart(self.batch.end());
+        next.shard = self.batch.shard;
+        let batch = std::mem::replace(&mut self.batch, next);
+        let weight = batch.weight();
+        self.weights.push_back(weight);
+        self.weight += weight;
+        Some(batch)
+    }
+
+    /// A batch that storage is through with.
+    fn give_back(&mut self, batch: Batch) {
+        if let Some(weight) = self.weights.pop_front() {
+            self.weight -= weight;
+        }
+        if self.spare.len() < SPARE_BATCHES {
+            self.spare.push(batch);
+        }
+        self.weigh();
+    }
+
+    /// Operations staged or under way.
+    pub(crate) fn waiting(&self) -> usize {
+        (self.batch.end() - self.done) as usize + self.promises.len() + self.connecting.len()
+    }
+}
+
+/// A message as storage has it.
+fn head_of(publication: &Publication<'_>) -> MessageHead {
+    MessageHead {
+        topic: publication.topic.len() as u16,
+        forwarded: publication.forwarded.len() as u32,
+        payload: publication.payload.len() as u32,
+        qos: publication.qos as u8,
+        retain: publication.retain,
+        expires: publication.expires,
+        publisher: publication.publisher.0,
+        client_hash: publication.client_hash,
+    }
+}
+
+/// A stored message as a publication.
+fn publication_of<'a>(head: &MessageHead, body: &'a [u8]) -> Publication<'a> {
+    let (topic, rest) = body.split_at(usize::from(head.topic));
+    let (forwarded, payload) = rest.split_at(head.forwarded as usize);
+    Publication {
+        topic,
+        forwarded,
+        payload,
+        qos: pelton_mqtt::QoS::from_bits(head.qos).unwrap_or(pelton_mqtt::QoS::AtLeastOnce),
+        retain: head.retain,
+        expires: head.expires,
+        publisher: crate::message::Publisher(head.publisher),
+        client_hash: head.client_hash,
+        wire: None,
+    }
+}
+
+impl Session {
+    /// What storage knows the session by.
+    pub(crate) fn id(&self) -> SessionId {
+        SessionId { slot: Slot::of_hash(self.client_hash).0, serial: self.serial.0 }
+    }
+}
+
+/// Milliseconds of 2020-01-01, where serial numbers begin.
+const SERIALS_FROM: Wall = Wall(1_577_836_800_000);
+
+/// The first serial number of a process that begins now: above all that an earlier one can have given out,
+/// as long as it gave out fewer than 2^18 a second on average, and wall time has not gone back.
+pub(crate) fn first_serial(now: Wall) -> u64 {
+    (now.since(SERIALS_FROM) / 1_000) << 18
+}
+
+impl std::fmt::Debug for Persist {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Persist")
+            .field("on", &self.is_on())
+            .field("done", &self.done)
+            .field("end", &self.batch.end())
+            .field("promises", &self.promises.len())
+            .finish()
+    }
+}

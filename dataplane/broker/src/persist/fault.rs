@@ -1,0 +1,208 @@
+//! Storage that is full or failing.
+//!
+//! The first operation that fails opens the fault: from then on publishes that would need a promise are not
+//! taken (v5: 0x97; v3: the packet waits in front of its connection), and after a second a probe lets them
+//! through again. Subscribers go on all the while. What removes something from storage is tried again until
+//! it succeeds; what adds something is given up, and whoever was promised it is told.
+
+use hashbrown::{HashMap, HashSet};
+use pelton_base::{HashKey, Key, Mono};
+use pelton_mqtt::QoS;
+use pelton_storage_ops::{Batch, Failure, OpKind, SessionId, Target};
+
+use crate::broker::Broker;
+use crate::counters::Stored;
+use crate::message::Publication;
+use crate::persist::promise::What;
+
+/// How long publishes are refused before storage is tried again.
+const PROBE_MS: u64 = 1_000;
+
+/// The state of the storage as this shard sees it.
+#[derive(Debug, Default)]
+pub(crate) struct Fault {
+    state: State,
+    /// Operations to be tried again, with their bytes.
+    again: Vec<(OpKind, Box<[u8]>)>,
+    /// Topics whose retained message is not in storage as it is here.
+    topics: Option<HashSet<Box<[u8]>, HashKey>>,
+    /// Sessions whose image is not in storage as it is here.
+    sessions: Vec<Key>,
+    /// Answers that wait for what is tried again.
+    answers: Vec<What>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Well,
+    /// Refusing until then.
+    Open(Mono),
+    /// Trying: well if the operations from this number on succeed.
+    Probing(u64),
+}
+
+impl Fault {
+    /// Whether publishes that need storage are refused.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// When storage is tried again.
+    pub(crate) fn next_probe(&self) -> Option<Mono> {
+        match self.state {
+            State::Open(until) => Some(until),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn keep(&mut self, answer: What) {
+        self.answers.push(answer);
+    }
+}
+
+impl Broker {
+    /// A completion without failures.
+    pub(crate) fn storage_is_well(&mut self) {
+        if let State::Probing(from) = self.core.persist.fault.state
+            && self.core.persist.done > from
+        {
+            self.core.persist.fault.state = State::Well;
+        }
+    }
+
+    /// Whether storage takes what it is given, as far as is known.
+    pub fn is_storage_well(&self) -> bool {
+        self.core.persist.fault.state == State::Well
+    }
+
+    /// Tries storage again when it is time.
+    pub(crate) fn probe_storage(&mut self) {
+        let State::Open(until) = self.core.persist.fault.state else { return };
+        if until > self.core.mono {
+            return;
+        }
+        let first = self.core.persist.number();
+        self.core.persist.fault.state = State::Probing(first);
+        self.try_again();
+        let answers = std::mem::take(&mut self.core.persist.fault.answers);
+        for answer in answers {
+            self.core.persist.promise(first, u32::MAX, answer);
+        }
+        self.waiting_for_room = true;
+    }
+
+    fn try_again(&mut self) {
+        for (kind, bytes) in std::mem::take(&mut self.core.persist.fault.again) {
+            self.core.persist.push(kind, &[&bytes]);
+        }
+        for key in std::mem::take(&mut self.core.persist.fault.sessions) {
+            self.put_session(key);
+        }
+        for topic in self.core.persist.fault.topics.take().into_iter().flatten() {
+            self.put_retained(&topic);
+        }
+    }
+
+    /// Operations failed: takes back what was counted on, and remembers what to try again.
+    pub(crate) fn undo(&mut self, failed: &[(u64, Failure)], batches: &[Batch]) {
+        self.core.persist.fault.state = State::Open(self.core.mono.plus_ms(PROBE_MS));
+        for (_, failure) in failed {
+            let why = match failure {
+                Failure::Full => Stored::Full,
+                Failure::Failed => Stored::Failed,
+            };
+            self.core.tally.stored.add(why);
+        }
+        let by_serial: HashMap<u64, Key, HashKey> = {
+            let mut map = HashMap::with_hasher(self.key);
+            map.extend(self.core.sessions.iter().map(|(key, session)| (session.serial.0, key)));
+            map
+        };
+        for step in batches.iter().flat_map(Batch::walk) {
+            if failed.binary_search_by_key(&step.number, |&(number, _)| number).is_err() {
+                continue;
+            }
+            let key_of = |session: SessionId| by_serial.get(&session.serial).copied();
+            match step.op.kind {
+                OpKind::Enqueue { message, .. } => {
+                    for target in step.targets {
+                        if let Some(key) = key_of(target.session) {
+                            self.undo_target(key, target, message.body_len());
+                        }
+                    }
+                }
+                OpKind::PutSession { session, .. } => {
+                    match key_of(session) {
+                        Some(key) => self.core.persist.fault.sessions.push(key),
+                        // A group's: it is made anew with the next message.
+                        None => self.groups.forget_store(session),
+                    }
+                }
+                OpKind::PutRetained { message } => {
+                    self.retained_failed(&step.bytes[..usize::from(message.topic)]);
+                }
+                OpKind::EndRetained { .. } => self.retained_failed(step.bytes),
+                OpKind::EndSession { .. }
+                | OpKind::EndSubscription { .. }
+                | OpKind::Released { .. }
+                | OpKind::Done { .. }
+                | OpKind::Unreceived { .. } => {
+                    self.core.persist.fault.again.push((step.op.kind, step.bytes.into()));
+                }
+                // Told to whoever waits: the publisher, or the client that subscribes. An identifier that is
+                // not stored costs a message of QoS 1 its DUP flag after a crash.
+                OpKind::PutSubscription { .. }
+                | OpKind::Received { .. }
+                | OpKind::Sent { .. }
+                | OpKind::Nothing => {}
+            }
+        }
+    }
+
+    fn retained_failed(&mut self, topic: &[u8]) {
+        let key = self.key;
+        let topics = self.core.persist.fault.topics.get_or_insert_with(|| HashSet::with_hasher(key));
+        topics.insert(topic.into());
+    }
+
+    /// A message is not in a session's stored queue after all. A client that is connected gets it from memory
+    /// all the same, unless it is QoS 2: its publisher is told that it was not taken, and sends it again.
+    fn undo_target(&mut self, session: Key, target: &Target, bytes: usize) {
+        let core = &mut self.core;
+        let Some(session) = core.sessions.get_mut(session) else { return };
+        let Some(backlog) = &mut session.backlog else { return };
+        let in_memory = !session.link.is_none() && target.sequence < backlog.read_from;
+        if in_memory && target.qos != QoS::ExactlyOnce as u8 {
+            return;
+        }
+        backlog.done(u32::try_from(bytes).unwrap_or(u32::MAX));
+        let Some(window) = &mut session.window else { return };
+        let low = target.sequence as u32;
+        let messages = &mut core.messages;
+        window.inflight.retain(
+            |delivery| delivery.sequence != low || !delivery.exactly_once,
+            |delivery| delivery.message.some().into_iter().for_each(|message| messages.release(message)),
+        );
+        let messages = &mut core.messages;
+        window
+            .queue
+            .retain(|queued| queued.sequence != target.sequence, |queued| messages.release(queued.message));
+    }
+
+    /// Stages a topic's retained message as it is now.
+    pub(crate) fn put_retained(&mut self, topic: &[u8]) {
+        let persist = &mut self.core.persist;
+        match self.retained.get(topic) {
+            Some(publication) => {
+                let kind = OpKind::PutRetained { message: super::head_of(&publication) };
+                let Publication { topic, forwarded, payload, .. } = publication;
+                persist.push(kind, &[topic, forwarded, payload]);
+            }
+            None => {
+                persist.push(OpKind::EndRetained { topic: topic.len() as u16 }, &[topic]);
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What the broker promises about storage, held against crashes, slow and failing stores.
+
+mod clients;
+mod promises;
+mod queues;
+mod storms;
+mod wire;
+mod world;

@@ -1,0 +1,187 @@
+//! Random histories: publishers, subscribers that come and go, a store that lags, crashes at any moment.
+//! Whatever the broker acknowledged is delivered, in order, QoS 2 exactly once.
+//!
+//! `PELTON_SEEDS` and `PELTON_FROM` choose other seeds; `PELTON_SHOW` prints what the brokers hold at the end.
+
+use pelton_base::Rng;
+use pelton_broker::Settings;
+use pelton_broker::settings::Storage;
+
+use crate::clients::{Publisher, Subscriber};
+use crate::wire::Version;
+use crate::world::{Disk, World};
+
+/// How rough it gets.
+struct Weather {
+    shards: u64,
+    crashes_per_mille: u32,
+    steps: usize,
+}
+
+fn settings(rng: &mut Rng) -> Settings {
+    Settings {
+        // Small windows, so that everything spills and pages.
+        storage: Some(Storage {
+            window_messages: rng.between(1, 12) as u32,
+            window_bytes: 4_096,
+            page_messages: rng.between(1, 7) as u32,
+            page_bytes: rng.between(50, 500) as u32,
+            ..Storage::default()
+        }),
+        inflight_max: rng.between(1, 6) as u16,
+        fanout_per_turn: rng.between(2, 40) as u32,
+        outbound_bytes_max: rng.between(100, 2_000) as u32,
+        ..Settings::default()
+    }
+}
+
+fn version(rng: &mut Rng) -> Version {
+    if rng.chance(500) { Version::V5 } else { Version::V311 }
+}
+
+fn run(seed: u64, weather: &Weather) {
+    let mut rng = Rng::with_seed(seed);
+    let shards = rng.between(1, weather.shards) as usize;
+    let mut world = World::new(shards, settings(&mut rng));
+    let mut publishers: Vec<Publisher> = (0..4)
+        .map(|n| {
+            let qos = 1 + n % 2;
+            Publisher::new(&format!("publisher-{n}"), version(&mut rng), &format!("t/{n}"), qos as u8)
+        })
+        .collect();
+    let mut subscribers: Vec<Subscriber> = (0..5)
+        .map(|n| {
+            let filter = if n == 4 { "t/1".to_owned() } else { ["t/#", "t/+", "#"][n % 3].to_owned() };
+            Subscriber::new(&format!("subscriber-{n}"), version(&mut rng), &filter, 2)
+        })
+        .collect();
+    for subscriber in &mut subscribers {
+        subscriber.connect(&mut world, rng.below(shards as u64) as usize);
+        subscriber.subscribe(&mut world);
+    }
+    settle(&mut world, &mut publishers, &mut subscribers, 20);
+    assert!(subscribers.iter().all(|subscriber| subscriber.subscribed), "seed {seed}");
+
+    for _ in 0..weather.steps {
+        let shards = world.brokers.len() as u64;
+        if rng.chance(weather.crashes_per_mille) {
+            world.crash(rng.between(1, weather.shards) as usize);
+            publishers.iter_mut().for_each(Publisher::lost);
+            subscribers.iter_mut().for_each(Subscriber::lost);
+            continue;
+        }
+        world.disk = if rng.chance(700) { Disk::Held } else { Disk::Quick };
+        if rng.chance(300) {
+            world.commit(rng.between(1, 3) as usize);
+        }
+        for publisher in &mut publishers {
+            if publisher.is_gone() {
+                publisher.connect(&mut world, rng.below(shards) as usize);
+            } else if rng.chance(15) {
+                publisher.cut(&mut world);
+            } else if rng.chance(500) && publisher.under_way() < 20 {
+                publisher.publish(&mut world);
+            }
+            publisher.step(&mut world);
+        }
+        for subscriber in &mut subscribers {
+            match subscriber.conn {
+                None if rng.chance(100) => subscriber.connect(&mut world, rng.below(shards) as usize),
+                None => {}
+                Some(_) if rng.chance(30) => subscriber.cut(&mut world),
+                Some(conn) => world.set_reads(conn, rng.chance(800)),
+            }
+            subscriber.step(&mut world, rng.below(4) as usize);
+        }
+        world.turn();
+    }
+
+    // Calm: everybody comes back, and everything arrives.
+    world.disk = Disk::Quick;
+    for _ in 0..20_000 {
+        for publisher in publishers.iter_mut().filter(|publisher| publisher.is_gone()) {
+            publisher.connect(&mut world, 0);
+        }
+        for subscriber in subscribers.iter_mut().filter(|subscriber| subscriber.conn.is_none()) {
+            subscriber.connect(&mut world, 0);
+        }
+        for conn in subscribers.iter().filter_map(|subscriber| subscriber.conn) {
+            world.set_reads(conn, true);
+        }
+        settle(&mut world, &mut publishers, &mut subscribers, 1);
+        let empty = world.store.durable().sessions.values().all(|stored| stored.queue.is_empty());
+        if empty && world.is_quiet() && publishers.iter().all(|publisher| publisher.under_way() == 0) {
+            break;
+        }
+    }
+    if std::env::var("PELTON_SHOW").is_ok() {
+        for broker in &world.brokers {
+            for (_, session) in broker.sessions().iter() {
+                println!("{session:#?}");
+            }
+            println!("{:?} waiting {}", broker.tally(), broker.waiting());
+        }
+    }
+    for publisher in &publishers {
+        assert_eq!(publisher.under_way(), 0, "seed {seed}: {} is never answered", publisher.id);
+        for subscriber in &subscribers {
+            if subscriber.filter == "t/1" && publisher.topic != "t/1" {
+                continue;
+            }
+            check(seed, publisher, subscriber);
+        }
+    }
+    for (shard, broker) in world.brokers.iter().enumerate() {
+        assert_eq!(broker.messages().len(), 0, "seed {seed}: shard {shard} keeps messages for nobody");
+        assert_eq!(broker.waiting(), 0, "seed {seed}: shard {shard} waits for something");
+    }
+    for (session, stored) in &world.store.durable().sessions {
+        assert!(stored.queue.is_empty(), "seed {seed}: {session:?} keeps {:?}", stored.queue.keys());
+        assert!(stored.received.is_empty(), "seed {seed}: {session:?} keeps {:?}", stored.received);
+    }
+}
+
+fn check(seed: u64, publisher: &Publisher, subscriber: &Subscriber) {
+    let who = format!("seed {seed}: {} to {}, QoS {}", publisher.topic, subscriber.id, publisher.qos);
+    let got = subscriber.numbers(&publisher.topic);
+    let mut first = Vec::new();
+    for &number in &got {
+        if !first.contains(&number) {
+            first.push(number);
+        }
+    }
+    let lost: Vec<_> = publisher.acked.iter().filter(|number| !first.contains(number)).collect();
+    assert!(lost.is_empty(), "{who}: acknowledged and lost: {lost:?}");
+    assert!(first.is_sorted(), "{who}: out of order {first:?}");
+    if publisher.qos == 2 {
+        assert_eq!(got, first, "{who}: more than once");
+    }
+}
+
+fn settle(world: &mut World, publishers: &mut [Publisher], subscribers: &mut [Subscriber], steps: usize) {
+    for _ in 0..steps {
+        publishers.iter_mut().for_each(|publisher| publisher.step(world));
+        subscribers.iter_mut().for_each(|subscriber| subscriber.step(world, usize::MAX));
+        world.turn();
+    }
+}
+
+fn seeds(default: u64) -> std::ops::Range<u64> {
+    let count = std::env::var("PELTON_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(default);
+    let from = std::env::var("PELTON_FROM").ok().and_then(|from| from.parse().ok()).unwrap_or(0);
+    from..from + count
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_without_crashes() {
+    for seed in seeds(4) {
+        run(seed, &Weather { shards: 3, crashes_per_mille: 0, steps: 250 });
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_in_crashes() {
+    for seed in seeds(10) {
+        run(seed, &Weather { shards: 3, crashes_per_mille: 12, steps: 300 });
+    }
+}
