@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use pelton_base::HashKey;
-use pelton_broker::router::{Options, Router, Subscriber};
+use pelton_broker::router::{Options, Router, Subscriber, Wanted};
 use pelton_mqtt::{QoS, SubscribeOptions};
 
 use crate::Workload;
@@ -53,7 +53,7 @@ fn look_up(router: &mut Router, topic: &str) -> usize {
         Some(topic) => topic,
         None => router.topic(topic.as_bytes()),
     };
-    let filter = router.matched(topic).single().expect("one filter matches");
+    let Wanted::By(filter) = router.matched(topic).wanted() else { panic!("one filter matches") };
     router.subscribers(filter).len()
 }
 

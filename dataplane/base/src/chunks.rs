@@ -1,17 +1,17 @@
-//! A vector in chunks: it grows without moving what it holds. A table of a million connections would otherwise
-//! be copied at once when it doubles, a pause of a tenth of a second, and be half empty afterwards.
+//! A table in chunks: it grows without moving what it holds. A vector of a million connections would be copied at
+//! once when it doubles, a pause of a tenth of a second, and be half empty afterwards.
 
 use std::ops::{Index, IndexMut};
 
-const SHIFT: u32 = 10;
+const SHIFT: u32 = 8;
 /// Values of one chunk.
 const CHUNK: usize = 1 << SHIFT;
 const MASK: usize = CHUNK - 1;
 
-/// A growing table of values by index. Memory is taken for a chunk of 1,024 values at once, and touched value by
-/// value.
+/// A growing table of values by index, 256 to a chunk. A chunk is made of default values, so that it is an array
+/// and only its own place in the table has to be checked when it is indexed.
 pub struct Chunks<T> {
-    chunks: Vec<Vec<T>>,
+    chunks: Vec<Box<[T; CHUNK]>>,
     len: usize,
 }
 
@@ -39,42 +39,45 @@ impl<T> Chunks<T> {
         self.len == 0
     }
 
-    /// The value at `index`.
+    /// The value at `index`. Behind the last value there may be some defaults.
     #[inline]
     pub fn get(&self, index: u32) -> Option<&T> {
-        self.chunks.get((index >> SHIFT) as usize)?.get(index as usize & MASK)
+        Some(&self.chunks.get((index >> SHIFT) as usize)?[index as usize & MASK])
     }
 
     /// As [`Chunks::get`], mutable.
     #[inline]
     pub fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.chunks.get_mut((index >> SHIFT) as usize)?.get_mut(index as usize & MASK)
-    }
-
-    /// Adds a value behind the last.
-    pub fn push(&mut self, value: T) {
-        if self.len & MASK == 0 {
-            self.chunks.push(Vec::with_capacity(CHUNK));
-        }
-        self.chunks[self.len >> SHIFT].push(value);
-        self.len += 1;
-    }
-
-    /// Adds values until `index` is one of them.
-    pub fn grow_to(&mut self, index: u32, mut value: impl FnMut() -> T) {
-        while self.len <= index as usize {
-            self.push(value());
-        }
+        Some(&mut self.chunks.get_mut((index >> SHIFT) as usize)?[index as usize & MASK])
     }
 
     /// All values, in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.chunks.iter().flatten()
+        self.chunks.iter().flat_map(|chunk| chunk.iter()).take(self.len)
     }
 
     /// As [`Chunks::iter`], mutable.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.chunks.iter_mut().flatten()
+        self.chunks.iter_mut().flat_map(|chunk| chunk.iter_mut()).take(self.len)
+    }
+}
+
+impl<T: Default> Chunks<T> {
+    /// Adds a value behind the last.
+    pub fn push(&mut self, value: T) {
+        let index = self.len as u32;
+        self.grow_to(index);
+        self[index] = value;
+    }
+
+    /// Adds default values until `index` is one of them.
+    pub fn grow_to(&mut self, index: u32) {
+        while self.chunks.len() <= (index >> SHIFT) as usize {
+            let chunk: Vec<T> = std::iter::repeat_with(T::default).take(CHUNK).collect();
+            let Ok(chunk) = chunk.try_into() else { unreachable!("as long as a chunk") };
+            self.chunks.push(chunk);
+        }
+        self.len = self.len.max(index as usize + 1);
     }
 }
 
@@ -109,20 +112,21 @@ mod tests {
         let mut chunks = Chunks::new();
         let mut vector = Vec::new();
         for n in 0..5 * CHUNK as u32 / 2 {
-            assert_eq!(chunks.get(n), None);
+            assert_eq!(chunks.len(), vector.len());
             chunks.push(n * 3);
             vector.push(n * 3);
-            assert_eq!((chunks.len(), chunks[n]), (vector.len(), n * 3));
+            assert_eq!(chunks[n], n * 3);
         }
-        *chunks.get_mut(1024).expect("there") = 7;
-        chunks[2047] += 1;
-        vector[1024] = 7;
-        vector[2047] += 1;
+        assert_eq!(chunks.get(3 * CHUNK as u32), None);
+        *chunks.get_mut(256).expect("there") = 7;
+        chunks[511] += 1;
+        vector[256] = 7;
+        vector[511] += 1;
         assert!(chunks.iter().eq(&vector));
         assert!(chunks.iter_mut().map(|value| *value).eq(vector.iter().copied()));
-        chunks.grow_to(9000, || 1);
-        assert_eq!((chunks.len(), chunks.get(9000), chunks.get(9001)), (9001, Some(&1), None));
-        chunks.grow_to(5, || 2);
+        chunks.grow_to(9000);
+        assert_eq!((chunks.len(), chunks.get(9000)), (9001, Some(&0)));
+        chunks.grow_to(5);
         assert_eq!(chunks.len(), 9001);
     }
 
@@ -131,7 +135,7 @@ mod tests {
         let mut chunks = Chunks::new();
         chunks.push(0u64);
         let first: *const u64 = &chunks[0];
-        chunks.grow_to(100_000, || 1);
+        chunks.grow_to(100_000);
         assert_eq!(first, &raw const chunks[0]);
     }
 }

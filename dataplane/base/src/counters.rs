@@ -1,17 +1,22 @@
 //! Closed sets of counters: an enum names each thing that is counted, an array counts it. What is dropped,
 //! refused or closed has a value of one of these enums, so that nothing goes missing without a number.
 
-use std::marker::PhantomData;
-
 /// An enum whose values are counted. Made by [`counter_set!`](crate::counter_set).
 pub trait CounterSet: Copy + 'static {
     /// The names operators see, in the order of the values.
     const NAMES: &'static [&'static str];
     /// One sentence on each, in the same order.
     const HELP: &'static [&'static str];
+    /// A count for each: an array, so that counting is one instruction.
+    type Counts: Clone + AsRef<[u64]> + AsMut<[u64]>;
+    /// Nothing counted.
+    const ZERO: Self::Counts;
 
     /// The position of this value in [`CounterSet::NAMES`].
     fn index(self) -> usize;
+
+    /// The count of this value.
+    fn of(self, counts: &mut Self::Counts) -> &mut u64;
 }
 
 /// Declares an enum of things to count, with the name and the sentence an operator sees for each.
@@ -41,10 +46,17 @@ macro_rules! counter_set {
         impl $crate::CounterSet for $name {
             const NAMES: &'static [&'static str] = &[$($label,)+];
             const HELP: &'static [&'static str] = &[$($help,)+];
+            type Counts = [u64; [$($label,)+].len()];
+            const ZERO: Self::Counts = [0; [$($label,)+].len()];
 
             #[inline]
             fn index(self) -> usize {
                 self as usize
+            }
+
+            #[inline]
+            fn of(self, counts: &mut Self::Counts) -> &mut u64 {
+                &mut counts[self as usize]
             }
         }
 
@@ -61,42 +73,41 @@ macro_rules! counter_set {
 }
 
 /// One count per value of `E`.
-pub struct Counters<E> {
-    counts: Box<[u64]>,
-    set: PhantomData<fn(E)>,
+pub struct Counters<E: CounterSet> {
+    counts: E::Counts,
 }
 
 impl<E: CounterSet> Counters<E> {
     /// Counts one.
     #[inline]
     pub fn add(&mut self, what: E) {
-        self.counts[what.index()] += 1;
+        *what.of(&mut self.counts) += 1;
     }
 
     /// Counts `n`.
     #[inline]
     pub fn add_n(&mut self, what: E, n: u64) {
-        self.counts[what.index()] += n;
+        *what.of(&mut self.counts) += n;
     }
 
     /// The count so far.
     pub fn get(&self, what: E) -> u64 {
-        self.counts[what.index()]
+        self.counts.as_ref()[what.index()]
     }
 
     /// The sum over all values.
     pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.as_ref().iter().sum()
     }
 
     /// Names and counts, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        E::NAMES.iter().copied().zip(self.counts.iter().copied())
+        E::NAMES.iter().copied().zip(self.counts.as_ref().iter().copied())
     }
 
     /// Adds another shard's counts to these.
     pub fn merge(&mut self, other: &Self) {
-        for (mine, theirs) in self.counts.iter_mut().zip(other.counts.iter()) {
+        for (mine, theirs) in self.counts.as_mut().iter_mut().zip(other.counts.as_ref()) {
             *mine += theirs;
         }
     }
@@ -104,13 +115,13 @@ impl<E: CounterSet> Counters<E> {
 
 impl<E: CounterSet> Default for Counters<E> {
     fn default() -> Self {
-        Self { counts: vec![0; E::NAMES.len()].into_boxed_slice(), set: PhantomData }
+        Self { counts: E::ZERO }
     }
 }
 
-impl<E> Clone for Counters<E> {
+impl<E: CounterSet> Clone for Counters<E> {
     fn clone(&self) -> Self {
-        Self { counts: self.counts.clone(), set: PhantomData }
+        Self { counts: self.counts.clone() }
     }
 }
 

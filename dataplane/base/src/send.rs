@@ -294,7 +294,7 @@ impl Outgoing {
 
     /// Makes room for connection `index`, with nothing queued.
     pub fn open(&mut self, index: u32) {
-        self.queues.grow_to(index, Entry::default);
+        self.queues.grow_to(index);
         debug_assert!(self.queues[index].queue.is_empty());
     }
 

@@ -37,6 +37,13 @@ struct Slot<T> {
     value: Option<T>,
 }
 
+impl<T> Default for Slot<T> {
+    /// Never taken.
+    fn default() -> Self {
+        Self { generation: 0, value: None }
+    }
+}
+
 /// A table that gives each value a [`Key`]. Insert, look-up and removal are O(1); memory is reused, last
 /// freed first, so that a table with churn stays warm.
 pub struct Slots<T> {

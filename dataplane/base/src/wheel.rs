@@ -30,6 +30,13 @@ struct Node {
     deadline: u32,
 }
 
+impl Default for Node {
+    /// Not armed.
+    fn default() -> Self {
+        Self { next: NIL, previous: IDLE, deadline: 0 }
+    }
+}
+
 /// Timers by index. Time is the driver's [`Mono`], in whole milliseconds.
 pub struct Wheel {
     nodes: Chunks<Node>,
@@ -76,7 +83,7 @@ impl Wheel {
     pub fn set(&mut self, index: u32, deadline: Mono) {
         assert!(index < HEAD, "a timer index below 2^31");
         self.clear(index);
-        self.nodes.grow_to(index, || Node { next: NIL, previous: IDLE, deadline: 0 });
+        self.nodes.grow_to(index);
         let deadline_ms = deadline.0.div_ceil(1_000_000);
         let ahead = deadline_ms.saturating_sub(self.cursor_ms).min(u64::from(HORIZON)) as u32;
         self.nodes[index].deadline = self.cursor.wrapping_add(ahead);

@@ -48,6 +48,8 @@ pub(crate) struct Terms<'a> {
     /// Matched subscription identifiers.
     pub(crate) identifiers: &'a [u32],
     pub(crate) group: GroupRef,
+    /// It is not a live message but was found in the retained set.
+    pub(crate) is_retained: bool,
 }
 
 impl<'a> Terms<'a> {
@@ -60,6 +62,7 @@ impl<'a> Terms<'a> {
             retain: publication.retain && options.retain_as_published(),
             identifiers,
             group: GroupRef::NONE,
+            is_retained: false,
         }
     }
 }
@@ -90,7 +93,7 @@ impl Core {
             .map_or(0, |subscription| subscription.identifier)
     }
 
-    /// Delivers a live publication to a session. `lazy` stores it if it must outlive its packet.
+    /// Delivers a publication to a session. `lazy` stores it if it must outlive its packet.
     #[inline]
     pub(crate) fn deliver(
         &mut self,
@@ -100,26 +103,11 @@ impl Core {
         session_index: u32,
         terms: Terms<'_>,
     ) {
-        if let Some(session) = self.sessions.at(session_index)
-            && session.fetches != 0
-        {
+        let Some(session) = self.sessions.at_mut(session_index) else { return };
+        if session.fetches != 0 && !terms.is_retained {
             // Retained messages are on their way to it: this one is newer than what its topic may have.
             self.live_topics.note(session_index, self.key, publication.topic);
         }
-        self.deliver_as_is(publication, lazy, at, session_index, terms);
-    }
-
-    /// Delivers a publication, live or retained.
-    #[inline]
-    pub(crate) fn deliver_as_is(
-        &mut self,
-        publication: &Publication<'_>,
-        lazy: &mut Lazy,
-        at: PacketClock,
-        session_index: u32,
-        terms: Terms<'_>,
-    ) {
-        let Some(session) = self.sessions.at_mut(session_index) else { return };
         let Some(link) = self.links.get_mut(session.link) else {
             return self.deliver_offline(publication, lazy, session_index, terms);
         };
@@ -404,8 +392,12 @@ fn encode_v3(packet: &Outgoings<'_>, bytes: &mut Vec<u8>) {
     let Publication { topic, payload, .. } = *packet.publication;
     let remaining = 2 + topic.len() + if packet.packet_id.is_some() { 2 } else { 0 } + payload.len();
     bytes.reserve(remaining + 5);
-    bytes.push(first_byte(packet));
-    push_length(bytes, remaining);
+    if remaining < 0x80 {
+        bytes.extend_from_slice(&[first_byte(packet), remaining as u8]);
+    } else {
+        bytes.push(first_byte(packet));
+        push_length(bytes, remaining);
+    }
     match packet.publication.wire {
         // The shape it came in: the lengths agree only if both have a packet identifier or neither.
         Some(wire) if wire.len() == remaining => {

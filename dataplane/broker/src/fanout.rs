@@ -10,7 +10,7 @@ use crate::deliver::Terms;
 use crate::inflight::PacketClock;
 use crate::message::{Lazy, MessageId, Publication};
 use crate::peers::Settled;
-use crate::router::{FilterId, Options, TopicId};
+use crate::router::{FilterId, Options, TopicId, Wanted};
 
 /// A session that gets a publication.
 #[derive(Clone, Debug)]
@@ -35,25 +35,30 @@ pub(crate) struct FanOut {
 impl Broker {
     /// Delivers a publication to the subscriptions of this shard; whether there were any.
     #[inline]
-    pub(crate) fn route_here(&mut self, publication: &Publication<'_>, topic: TopicId) -> bool {
-        let matched = self.router.matched(topic);
-        if matched.is_empty() {
-            return false;
-        }
-        match matched.single() {
-            Some(filter) => self.route_single(publication, filter),
-            None => {
-                let filters: smallvec::SmallVec<[FilterId; 8]> = matched.filters().collect();
-                self.route_many(publication, &filters);
-            }
+    pub(crate) fn route_here(
+        &mut self,
+        publication: &Publication<'_>,
+        topic: TopicId,
+        wanted: Wanted,
+    ) -> bool {
+        match wanted {
+            Wanted::Nobody => return false,
+            Wanted::By(filter) => self.route_single(publication, filter),
+            Wanted::BySeveral => self.route_several(publication, topic),
         }
         true
+    }
+
+    #[inline(never)]
+    fn route_several(&mut self, publication: &Publication<'_>, topic: TopicId) {
+        let filters: smallvec::SmallVec<[FilterId; 8]> = self.router.matched(topic).filters().collect();
+        self.route_many(publication, &filters);
     }
 
     /// One filter matches: no session can be in its list twice.
     #[inline]
     fn route_single(&mut self, publication: &Publication<'_>, filter: FilterId) {
-        let subscribers = self.router.subscribers(filter);
+        let (subscribers, has_groups) = self.router.audience(filter);
         let count = subscribers.len() as u32;
         if count > self.deliveries_left {
             return self.route_many(publication, &[filter]);
@@ -77,7 +82,7 @@ impl Broker {
             let terms = Terms::live(publication, options, identifiers);
             self.core.deliver(publication, &mut lazy, at, subscriber.session, terms);
         }
-        if !self.router.groups(filter).is_empty() {
+        if has_groups {
             self.route_groups(publication, filter);
         }
     }

@@ -112,12 +112,13 @@ impl Core {
         let terms = Terms {
             // [MQTT-3.3.1-8] Sent because of a new subscription: the flag is set.
             retain: true,
+            is_retained: true,
             identifiers: if identifier == 0 { &[] } else { &identifiers },
             ..Terms::live(publication, options, &[])
         };
         self.tally.traffic.add(Traffic::RetainedSent);
         let at = self.clock.tick();
-        self.deliver_as_is(publication, &mut Lazy::new(), at, session.index, terms);
+        self.deliver(publication, &mut Lazy::new(), at, session.index, terms);
         self.persist.seal(publication);
     }
 }

@@ -8,6 +8,7 @@ use pelton_mqtt::{PacketId, ReasonCode, Version};
 use crate::access::Question;
 use crate::alias::{AliasesIn, AliasesOut};
 use crate::connect::ConnectRequest;
+use crate::router::TopicId;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,8 @@ pub struct Link {
     pub(crate) unacknowledged: u16,
     /// Topic aliases the client may set.
     pub(crate) alias_in_max: u16,
+    /// The topic it published to last, which may have been forgotten or made another since.
+    pub(crate) last_topic: TopicId,
     pub(crate) extra: Option<Box<LinkExtra>>,
 }
 
@@ -115,6 +118,7 @@ impl Link {
             send_window: u16::MAX,
             unacknowledged: 0,
             alias_in_max: 0,
+            last_topic: TopicId::NONE,
             extra: None,
         }
     }

@@ -109,7 +109,8 @@ impl Broker {
             self.set_retained(publication);
         }
         let topic = self.router.topic(publication.topic);
-        let matched = self.route_here(publication, topic);
+        let wanted = self.router.matched(topic).wanted();
+        let matched = self.route_here(publication, topic, wanted);
         if !settle.is_none() {
             self.peers.reply(from, Reply::Settled { settle, result: Settled::Ok { matched } }, &[]);
         }

@@ -1,7 +1,7 @@
 //! PUBLISH from a client: checked, routed, settled, acknowledged.
 
 use pelton_base::{Key, Wall};
-use pelton_mqtt::{FixedHeader, PacketId, Publish, QoS, RawTopic, ReasonCode};
+use pelton_mqtt::{FixedHeader, PacketId, Publish, QoS, RawTopic, ReasonCode, Version};
 
 use crate::access::{Action, Decision};
 use crate::broker::{Broker, Handled};
@@ -37,16 +37,19 @@ impl Broker {
             return self.hold_for_room(key);
         }
         let Some(link) = self.core.links.get(key) else { return Handled::Ended };
-        let version = link.version;
-        let publish = match Publish::decode_from_client(version, header.first, body) {
+        if link.is_v5() {
+            return match Publish::decode_from_client(Version::V5, header.first, body) {
+                Ok(publish) => self.handle_publish_v5(key, publish),
+                Err(error) => self.end_malformed(key, error),
+            };
+        }
+        // What 3.1 and 3.1.1 have is the same; named here, so that nothing of v5 is looked at.
+        let publish = match Publish::decode_from_client(Version::V311, header.first, body) {
             Ok(publish) => publish,
             Err(error) => return self.end_malformed(key, error),
         };
         let Some(session) = self.core.sessions.get(link.session) else { return Handled::Ended };
         let (publisher, client_hash) = (session.serial, session.client_hash);
-        if version.is_v5() {
-            return self.handle_publish_v5(key, publish);
-        }
         let publication = Publication {
             topic: publish.topic.as_bytes(),
             forwarded: b"",
@@ -144,12 +147,18 @@ impl Broker {
         packet_id: Option<PacketId>,
         publication: &Publication<'_>,
     ) -> Handled {
-        let topic = match self.router.known_topic(publication.topic) {
-            Some(topic) => topic,
-            None => match self.learn_topic(key, raw, packet_id, publication.qos) {
+        let Some(link) = self.core.links.get_mut(key) else { return Handled::Ended };
+        // Devices publish to one topic again and again: comparing it with the last one is cheaper than hashing.
+        let topic = if self.router.is_topic(link.last_topic, publication.topic) {
+            link.last_topic
+        } else if let Some(topic) = self.router.known_topic(publication.topic) {
+            link.last_topic = topic;
+            topic
+        } else {
+            match self.learn_topic(key, raw, packet_id, publication.qos) {
                 Ok(topic) => topic,
                 Err(handled) => return handled,
-            },
+            }
         };
         if publication.topic[0] == b'$' && !self.may_publish_dollar(publication.topic) {
             return self.refuse_unauthorized(key, packet_id, publication.qos);
@@ -354,7 +363,8 @@ impl Broker {
         topic: TopicId,
         settlement: Option<Settlement>,
     ) -> Taken {
-        let mut shards = self.router.matched(topic).shards;
+        let matched = self.router.matched(topic);
+        let (wanted, mut shards) = (matched.wanted(), matched.shards);
         let mut home = None;
         if publication.retain {
             let shard = Slot::of(self.key, publication.topic).shard(self.peers.shards());
@@ -365,7 +375,7 @@ impl Broker {
                 shards = shards.and(ShardMask::one(shard));
             }
         }
-        let matched = self.route_here(publication, topic);
+        let matched = self.route_here(publication, topic, wanted);
         if shards.is_empty() {
             if !matched && publication.publisher != Publisher::NOBODY {
                 self.core.tally.traffic.add(Traffic::NoSubscribers);

@@ -101,6 +101,17 @@ pub struct Router {
     found: Vec<FilterId>,
 }
 
+/// How many filters of this shard a topic leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// None: nobody here wants it.
+    Nobody,
+    /// One: no session can be met twice.
+    By(FilterId),
+    /// Several.
+    BySeveral,
+}
+
 /// What a topic leads to.
 #[derive(Clone, Copy, Debug)]
 pub struct Matched<'a> {
@@ -118,12 +129,13 @@ impl Matched<'_> {
         self.exact.into_iter().chain(self.wild.iter().copied())
     }
 
-    /// The one filter that matches, if there is exactly one: then no session can be met twice.
+    /// How many there are.
     #[inline]
-    pub fn single(&self) -> Option<FilterId> {
+    pub fn wanted(&self) -> Wanted {
         match (self.exact, self.wild) {
-            (Some(filter), []) | (None, &[filter]) => Some(filter),
-            _ => None,
+            (None, []) => Wanted::Nobody,
+            (Some(filter), []) | (None, &[filter]) => Wanted::By(filter),
+            _ => Wanted::BySeveral,
         }
     }
 
@@ -162,6 +174,12 @@ impl Router {
         self.topics.find(self.key.hash(name), name)
     }
 
+    /// Whether `topic`, known some time ago, is still the topic `name`.
+    #[inline]
+    pub fn is_topic(&self, topic: TopicId, name: &[u8]) -> bool {
+        self.topics.is(topic, name)
+    }
+
     /// The topic, remembered if there is room. `name` has been checked as a topic name.
     pub fn topic(&mut self, name: &[u8]) -> TopicId {
         let hash = self.key.hash(name);
@@ -172,13 +190,14 @@ impl Router {
     }
 
     /// What a topic leads to. Valid until the router changes.
-    #[inline]
+    #[inline(always)]
     pub fn matched(&mut self, topic: TopicId) -> Matched<'_> {
-        if self.topics.get(topic).version != self.version {
-            self.refresh(topic);
-        }
         let entry = self.topics.get_mut(topic);
         entry.used = true;
+        if entry.version != self.version {
+            self.refresh(topic);
+        }
+        let entry = self.topics.get(topic);
         Matched { exact: entry.exact, wild: &entry.wild, shards: entry.shards }
     }
 
@@ -265,6 +284,13 @@ impl Router {
     #[inline]
     pub fn subscribers(&self, filter: FilterId) -> &[Subscriber] {
         &self.filters.get(filter).subscribers
+    }
+
+    /// Those subscribed to a filter, and whether shared groups are as well.
+    #[inline]
+    pub fn audience(&self, filter: FilterId) -> (&[Subscriber], bool) {
+        let filter = self.filters.get(filter);
+        (&filter.subscribers, !filter.groups().is_empty())
     }
 
     /// A subscriber's entry.

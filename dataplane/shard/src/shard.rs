@@ -362,7 +362,7 @@ impl<T: ByteStreams> Shard<T> {
     }
 
     fn open(&mut self, key: Key, stream: pelton_base::StreamId, listener: u16) {
-        self.conns.grow_to(key.index, || None);
+        self.conns.grow_to(key.index);
         self.conns[key.index] =
             Some(Conn { key, stream, listener, blocked: false, closing: None, rest: None });
         self.transport.bind(stream, key.to_u64());

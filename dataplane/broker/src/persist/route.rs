@@ -171,7 +171,8 @@ impl Broker {
         if set_retained {
             self.set_retained(publication);
         }
-        let matched = self.route_here(publication, topic);
+        let wanted = self.router.matched(topic).wanted();
+        let matched = self.route_here(publication, topic, wanted);
         self.core.persist.seal(publication);
         matched
     }

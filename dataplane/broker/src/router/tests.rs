@@ -232,3 +232,25 @@ proptest! {
         prop_assert_eq!((router.filter_count(), router.node_count()), (0, 1));
     }
 }
+
+#[test]
+fn a_topic_is_believed_only_while_it_is_the_same() {
+    let mut router = Router::new(HashKey::new(1, 2), 0);
+    // Nothing is remembered: the topic stands in the scratch place, which is the next one's as well.
+    let scratch = router.topic(b"x");
+    assert!(!router.is_topic(scratch, b"x"));
+    let options = Options::new(QoS::AtMostOnce, SubscribeOptions::new(QoS::AtMostOnce), false);
+    let subscriber = Subscriber { session: 1, slot: 0, options };
+    let filter = router.filter("a");
+    let (position, _) = router.add(filter, subscriber);
+    let topic = router.known_topic(b"a").unwrap();
+    assert!(router.is_topic(topic, b"a") && !router.is_topic(topic, b"b") && !router.is_topic(topic, b""));
+    router.remove(filter, position);
+    router.release(filter);
+    assert!(!router.is_topic(topic, b"a") && !router.is_topic(topic, b""), "forgotten");
+    let filter = router.filter("b");
+    router.add(filter, subscriber);
+    assert_eq!(router.known_topic(b"b"), Some(topic), "its place is taken");
+    assert!(!router.is_topic(topic, b"a"));
+    assert!(!router.is_topic(TopicId::NONE, b"a"));
+}

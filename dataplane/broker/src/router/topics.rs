@@ -11,6 +11,11 @@ use super::filters::FilterId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicId(u32);
 
+impl TopicId {
+    /// No topic.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
 /// Holds a topic that found no room, until the next one.
 const SCRATCH: TopicId = TopicId(0);
 /// How far the hand moves for one new topic before it gives up.
@@ -30,8 +35,9 @@ pub(super) struct Topic {
     taken: bool,
 }
 
-impl Topic {
-    fn empty() -> Self {
+impl Default for Topic {
+    /// A place that is free.
+    fn default() -> Self {
         Self {
             name: Box::default(),
             hash: 0,
@@ -57,7 +63,7 @@ pub(super) struct Topics {
 impl Topics {
     pub(super) fn new(unpinned_max: usize) -> Self {
         let mut topics = Chunks::new();
-        topics.push(Topic::empty());
+        topics.push(Topic::default());
         Self { topics, by_name: HashTable::new(), free: Vec::new(), unpinned: 0, unpinned_max, hand: 0 }
     }
 
@@ -69,6 +75,12 @@ impl Topics {
                 topic.hash == hash && *topic.name == *name
             })
             .map(|&index| TopicId(index))
+    }
+
+    /// Whether `topic`, found some time ago, is still in the table under this name. The scratch place is not.
+    #[inline]
+    pub(super) fn is(&self, topic: TopicId, name: &[u8]) -> bool {
+        self.topics.get(topic.0).is_some_and(|entry| entry.taken && *entry.name == *name)
     }
 
     /// A topic that is not in the table: remembered, or in the scratch place if there is no room.
@@ -144,7 +156,7 @@ impl Topics {
     }
 
     fn insert(&mut self, hash: u64, name: &[u8]) -> TopicId {
-        let topic = Topic { name: name.into(), hash, used: true, taken: true, ..Topic::empty() };
+        let topic = Topic { name: name.into(), hash, used: true, taken: true, ..Topic::default() };
         let index = match self.free.pop() {
             Some(index) => {
                 self.topics[index] = topic;
@@ -165,7 +177,7 @@ impl Topics {
         if let Ok(entry) = self.by_name.find_entry(hash, |&index| index == topic.0) {
             entry.remove();
         }
-        self.topics[topic.0] = Topic::empty();
+        self.topics[topic.0] = Topic::default();
         self.free.push(topic.0);
     }
 
