@@ -151,6 +151,9 @@ pub trait ByteStreams {
     /// Who is at the other end of a stream.
     fn peer(&self, stream: StreamId) -> Option<Peer>;
 
+    /// The turn is over and everything has been transmitted: what waited for company leaves now, alone.
+    fn end_turn(&mut self) {}
+
     /// When [`ByteStreams::poll`] has something to do, if nothing arrives before: a timer, or what was left
     /// over because it had its share of the turn.
     fn next_timeout(&self) -> Option<Mono>;

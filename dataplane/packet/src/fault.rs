@@ -9,6 +9,9 @@ use pelton_base::{Counters, Mono, Rng, counter_set};
 use crate::frame::Frame;
 use crate::port::{Port, PortCaps};
 
+/// Damage is done behind this: in front of it it makes a frame somebody else's, which is the same as losing it.
+const LINK_HEADER_BYTES: usize = 14;
+
 counter_set! {
     /// What the injector did.
     pub enum Fault {
@@ -181,9 +184,9 @@ impl<P: Port> Faulty<P> {
                 None => self.counters.add(Fault::NoRoom),
             }
         }
-        if self.rng.chance(self.faults.corruption) && !frame.is_empty() {
-            let bit = self.rng.below(frame.len() as u64 * 8) as usize;
-            frame[bit / 8] ^= 1 << (bit % 8);
+        if self.rng.chance(self.faults.corruption) && frame.len() > LINK_HEADER_BYTES {
+            let bit = self.rng.below((frame.len() - LINK_HEADER_BYTES) as u64 * 8) as usize;
+            frame[LINK_HEADER_BYTES + bit / 8] ^= 1 << (bit % 8);
             self.counters.add(Fault::Damaged);
         }
         let mut due = now + self.faults.delay_ns + self.rng.below(self.faults.jitter_ns + 1);
@@ -276,7 +279,7 @@ mod tests {
             let now = Mono(u64::from(at) * 1_000);
             if at < n {
                 let mut frame = a.take().unwrap();
-                frame.fill(&at.to_be_bytes());
+                frame.fill(&[&[0; 14][..], &at.to_be_bytes()].concat());
                 a.send(now, frame).unwrap();
             }
             link.receive(now, 64, &mut frames);
@@ -291,7 +294,7 @@ mod tests {
     #[test]
     fn a_good_link_changes_nothing() {
         let (got, link) = run(Faults { delay_ns: 5_000, jitter_ns: 3_000, ..Faults::default() }, 1, 500);
-        let want: Vec<Vec<u8>> = (0..500u32).map(|n| n.to_be_bytes().to_vec()).collect();
+        let want: Vec<Vec<u8>> = (0..500u32).map(|n| [&[0; 14][..], &n.to_be_bytes()].concat()).collect();
         assert_eq!(got, want);
         assert_eq!(link.inner().pool().outstanding(), 0);
     }

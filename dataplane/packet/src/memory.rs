@@ -105,7 +105,7 @@ impl MemoryPort {
 
 impl Port for MemoryPort {
     fn caps(&self) -> PortCaps {
-        PortCaps { mtu: self.settings.mtu, headroom: 0 }
+        PortCaps { mtu: self.settings.mtu, headroom: 0, frames: self.settings.frames }
     }
 
     fn take(&mut self) -> Option<Frame> {

@@ -11,6 +11,8 @@ pub struct PortCaps {
     pub mtu: u16,
     /// Bytes in front of a received packet's first byte that stay unused (XDP headroom), for the owner to use.
     pub headroom: u16,
+    /// Frames the port has for this owner, in all.
+    pub frames: u32,
 }
 
 /// A queue of a device, used by one core. Static dispatch: whoever drives it is generic over it.

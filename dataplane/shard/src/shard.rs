@@ -105,6 +105,7 @@ impl<T: ByteStreams> Shard<T> {
         self.carry_out();
         self.flush();
         self.end_last_words();
+        self.transport.end_turn();
         let woken = self.mesh.exchange(&mut self.broker.peers);
         Turn { busy, until: if busy { mono } else { self.idle_until() }, woken }
     }

@@ -1,0 +1,67 @@
+//! What a connection needs only under loss, reordering or bulk, pooled. Used again with the memory it grew to.
+
+use crate::flight::Flight;
+use crate::reassembly::Reassembly;
+use crate::seq::Seq;
+
+/// The rare state of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Cold {
+    pub(crate) flight: Flight,
+    pub(crate) reassembly: Reassembly,
+    /// The lowest round trip seen since this state was taken.
+    pub(crate) min_rtt_us: u32,
+    /// A tail loss probe that was a retransmission ends here (RFC 8985 7.4).
+    pub(crate) probe_end: Option<Seq>,
+    /// A FIN that came before what it follows.
+    pub(crate) fin: Option<Seq>,
+}
+
+/// All of them.
+pub(crate) struct ColdPool {
+    all: Vec<Cold>,
+    free: Vec<u32>,
+    max: usize,
+}
+
+impl ColdPool {
+    pub(crate) const fn new(max: u32) -> Self {
+        Self { all: Vec::new(), free: Vec::new(), max: max as usize }
+    }
+
+    pub(crate) fn take(&mut self) -> Option<u32> {
+        if let Some(index) = self.free.pop() {
+            return Some(index);
+        }
+        (self.all.len() < self.max).then(|| {
+            self.all.push(Cold { min_rtt_us: u32::MAX, ..Cold::default() });
+            self.all.len() as u32 - 1
+        })
+    }
+
+    /// Gives one back that holds no frames any more.
+    pub(crate) fn put(&mut self, index: u32) {
+        let cold = &mut self.all[index as usize];
+        debug_assert!(cold.reassembly.is_empty());
+        cold.flight.clear();
+        cold.min_rtt_us = u32::MAX;
+        cold.probe_end = None;
+        cold.fin = None;
+        self.free.push(index);
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, index: u32) -> Option<&Cold> {
+        self.all.get(index as usize)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Cold> {
+        self.all.get_mut(index as usize)
+    }
+
+    /// How many are in use.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len() - self.free.len()
+    }
+}

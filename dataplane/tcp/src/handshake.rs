@@ -1,0 +1,596 @@
+//! How connections begin: SYNs to a listener (RFC 9293 3.10.7.2), half-open ones by record or cookie (RFC 4987),
+//! active opens (RFC 9293 3.10.7.3).
+
+use std::net::{IpAddr, SocketAddr};
+
+use pelton_base::{Mono, StreamEnd, StreamId};
+use pelton_packet::{Frame, Link, Port};
+
+use crate::cookie;
+use crate::counters::{TcpCounter, TcpDrop};
+use crate::demux::Entry;
+use crate::half_open::{Agreed, HalfOpen};
+use crate::input::Stop;
+use crate::segment::{Flags, Options, Segment};
+use crate::seq::{Seq, time_lt};
+use crate::stack::{Arrival, Event, Tcp};
+use crate::tables::Local;
+use crate::tcb::{Facts, Hot, State, Timer};
+use crate::tuple::Tuple;
+
+/// The segment size of a peer that names none, RFC 9293 3.7.1 MUST-15, RFC 8200 8.3.
+const MSS_DEFAULT_V4: u16 = 536;
+const MSS_DEFAULT_V6: u16 = 1220;
+/// The least segment size a peer is taken at its word with: below, headers are all there is.
+const MSS_MIN: u16 = 64;
+/// After the last cookie an ACK may be one of it for so long.
+const COOKIE_LIFE_MS: u64 = 128_000;
+
+/// Why a connection could not be opened from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectError {
+    /// The connection table is full.
+    TableFull,
+    /// There is a connection between these two ends.
+    InUse,
+    /// No entry is left for the link.
+    LinksFull,
+}
+
+/// What a connection begins with.
+struct Beginning {
+    local: u16,
+    /// Its link, already counted for it.
+    link: u16,
+    iss: Seq,
+    irs: Seq,
+    agreed: Agreed,
+    ts_recent: u32,
+    /// The round trip of SYN-ACK and ACK, if it was sent once.
+    rtt_us: Option<u32>,
+    /// The SYN-ACK was sent again: the path loses.
+    resent: bool,
+}
+
+impl<P: Port> Tcp<P> {
+    /// The biggest segment this side takes, and the link carries.
+    fn own_mss(&self, address: IpAddr) -> u16 {
+        let headers = if address.is_ipv4() { 40 } else { 60 };
+        self.port.caps().mtu - headers
+    }
+
+    /// RFC 6528 3: a clock of 4 us and a keyed hash of the tuple.
+    fn initial_sequence(&self, tuple: &Tuple) -> Seq {
+        Seq((self.now.0 / 4_000) as u32) + tuple.hash(self.keys.isn) as u32
+    }
+
+    /// What time stamps to a peer are offset by, RFC 7323 7.1: nothing of the machine's clock shows.
+    fn stamp_offset(&self, tuple: &Tuple) -> u32 {
+        tuple.hash(self.keys.stamps) as u32
+    }
+
+    fn agree(&self, segment: &Segment, tuple: &Tuple) -> Agreed {
+        let (settings, options) = (&self.settings, &segment.options);
+        let default = if tuple.remote.is_ipv4() { MSS_DEFAULT_V4 } else { MSS_DEFAULT_V6 };
+        let mss = options.mss.unwrap_or(default).max(MSS_MIN).min(self.own_mss(tuple.local.ip()));
+        Agreed {
+            mss,
+            scale: options.window_scale.filter(|_| settings.window_scaling),
+            sack: options.sack_permitted && settings.sack,
+            timestamps: options.timestamps.is_some() && settings.timestamps,
+        }
+    }
+
+    /// A segment that belongs to nothing.
+    pub(crate) fn stray_segment(&mut self, arrival: &Arrival, frame: Frame) {
+        let flags = arrival.segment.flags;
+        if flags.has(Flags::RST) {
+            self.drops.add(TcpDrop::StrayReset);
+        } else if flags.has(Flags::SYN) && !flags.has(Flags::ACK) {
+            if flags.has(Flags::FIN) {
+                self.drops.add(TcpDrop::BadFlags);
+            } else {
+                self.listen_segment(arrival, None);
+            }
+        } else if flags.has(Flags::ACK) {
+            if !flags.has(Flags::SYN) && self.now < self.cookies_until {
+                self.cookie_segment(arrival, frame);
+                return;
+            }
+            self.refuse(arrival);
+        } else {
+            // RFC 9293 3.10.7.2 fourth: neither SYN nor ACK nor RST: should not occur.
+            self.drops.add(TcpDrop::BadFlags);
+        }
+        self.port.put(frame);
+    }
+
+    /// A reset to what nobody is there for, RFC 9293 3.10.7.1.
+    fn refuse(&mut self, arrival: &Arrival) {
+        self.drops.add(TcpDrop::NoConnection);
+        self.send_reset(arrival);
+    }
+
+    fn send_reset(&mut self, arrival: &Arrival) {
+        let segment = &arrival.segment;
+        if !self.resets.take(self.now, &mut self.rng) {
+            self.drops.add(TcpDrop::ResetLimited);
+            return;
+        }
+        let (seq, ack, flags) = if segment.flags.has(Flags::ACK) {
+            (segment.ack, Seq(0), Flags::RST)
+        } else {
+            (Seq(0), segment.seq + segment.sequence_len(), Flags::RST.and(Flags::ACK))
+        };
+        let reset = Segment {
+            source: segment.destination,
+            destination: segment.source,
+            seq,
+            ack,
+            flags,
+            ..Segment::default()
+        };
+        self.counters.add(TcpCounter::ResetsOut);
+        self.send_segment(arrival.link, arrival.tuple.local, arrival.tuple.remote, &reset, |_| {});
+    }
+
+    /// A SYN. `after`: sequence numbers up to here may have been used with this peer a moment ago.
+    pub(crate) fn listen_segment(&mut self, arrival: &Arrival, after: Option<Seq>) {
+        let tuple = &arrival.tuple;
+        let Some(local) = self.locals.find(tuple.local) else { return self.refuse(arrival) };
+        if self.locals.get(local).listener.is_none() {
+            self.drops.add(TcpDrop::NotListening);
+            return self.send_reset(arrival);
+        }
+        self.counters.add(TcpCounter::Syns);
+        if self.tcbs.is_full() {
+            // A reset would make the client give up at once; it tries again, and there may be room then.
+            self.drops.add(TcpDrop::TableFull);
+            return;
+        }
+        let segment = &arrival.segment;
+        let agreed = self.agree(segment, tuple);
+        if self.half_open.is_full() {
+            self.send_cookie(arrival, agreed);
+            return;
+        }
+        let Some(link) = self.links.enter(arrival.link) else {
+            self.drops.add(TcpDrop::LinksFull);
+            return;
+        };
+        let mut iss = self.initial_sequence(tuple);
+        if let Some(after) = after
+            && iss.le(after)
+        {
+            iss = after + 64_000;
+        }
+        let record = HalfOpen {
+            remote: tuple.remote.ip(),
+            remote_port: tuple.remote.port(),
+            local,
+            link,
+            hash: arrival.hash,
+            irs: segment.seq,
+            iss,
+            ts_recent: segment.options.timestamps.map_or(0, |(stamp, _)| stamp),
+            agreed,
+            retries: 0,
+            generation: 0,
+            sent_at: self.now,
+        };
+        if let Some(index) = self.half_open.insert(record, self.now) {
+            self.demux.insert(arrival.hash, Entry::HalfOpen(index));
+            self.send_syn_ack(index);
+        } else {
+            self.links.leave(link);
+        }
+    }
+
+    /// The options of a SYN-ACK, RFC 7323 2.2, 3.2, RFC 2018 2: what the peer offered and is agreed to.
+    fn syn_ack(
+        &self,
+        tuple: &Tuple,
+        irs: Seq,
+        iss: Seq,
+        agreed: Agreed,
+        timestamps: Option<(u32, u32)>,
+    ) -> Segment {
+        Segment {
+            source: tuple.local.port(),
+            destination: tuple.remote.port(),
+            seq: iss,
+            ack: irs + 1,
+            flags: Flags::SYN.and(Flags::ACK),
+            window: self.settings.receive_window_bytes.min(65_535) as u16,
+            options: Options {
+                mss: Some(self.own_mss(tuple.local.ip())),
+                window_scale: agreed.scale.map(|_| self.settings.receive_scale()),
+                sack_permitted: agreed.sack,
+                timestamps,
+                ..Options::default()
+            },
+            ..Segment::default()
+        }
+    }
+
+    fn send_syn_ack(&mut self, index: u32) {
+        let record = *self.half_open.get(index);
+        let local = self.locals.get(record.local).address;
+        let tuple = Tuple { local, remote: SocketAddr::new(record.remote, record.remote_port) };
+        let stamp = self.now_ms.wrapping_add(self.stamp_offset(&tuple));
+        let timestamps = record.agreed.timestamps.then_some((stamp, record.ts_recent));
+        let segment = self.syn_ack(&tuple, record.irs, record.iss, record.agreed, timestamps);
+        let link = self.links.get(record.link);
+        // One that cannot leave is sent again when its time-out comes.
+        self.send_segment(link, tuple.local, tuple.remote, &segment, |_| {});
+    }
+
+    fn send_cookie(&mut self, arrival: &Arrival, agreed: Agreed) {
+        let (segment, tuple) = (&arrival.segment, &arrival.tuple);
+        // What cannot travel in the time stamp is not offered.
+        let agreed = if agreed.timestamps { agreed } else { Agreed { scale: None, sack: false, ..agreed } };
+        let iss = cookie::make(self.keys.cookie, tuple, segment.seq, agreed.mss, self.now);
+        let timestamps = segment.options.timestamps.filter(|_| agreed.timestamps).map(|(stamp, _)| {
+            (cookie::stamp(self.now_ms.wrapping_add(self.stamp_offset(tuple)), agreed), stamp)
+        });
+        let reply = self.syn_ack(tuple, segment.seq, iss, agreed, timestamps);
+        self.counters.add(TcpCounter::CookiesSent);
+        self.cookies_until = self.now.plus_ms(COOKIE_LIFE_MS);
+        self.send_segment(arrival.link, tuple.local, tuple.remote, &reply, |_| {});
+    }
+
+    /// An ACK that belongs to nothing, while cookies are about.
+    fn cookie_segment(&mut self, arrival: &Arrival, frame: Frame) {
+        let (segment, tuple) = (&arrival.segment, arrival.tuple);
+        let (irs, iss) = (segment.seq.back(1), segment.ack.back(1));
+        let local = self.locals.find(tuple.local).filter(|&local| self.locals.get(local).listener.is_some());
+        let mss = cookie::check(self.keys.cookie, &tuple, irs, iss, self.now);
+        let (Some(local), Some(mss)) = (local, mss) else {
+            // No reset: where segments overtake each other, this may be data of a client whose first ACK, with the
+            // cookie, is still on its way.
+            self.drops.add(TcpDrop::BadCookie);
+            self.port.put(frame);
+            return;
+        };
+        let stamp = segment.options.timestamps.map_or(0, |(stamp, _)| stamp);
+        let echo = segment.options.timestamps.map(|(_, echo)| echo);
+        let agreed = cookie::agreed(echo, mss);
+        let Some(link) = self.links.enter(arrival.link) else {
+            self.drops.add(TcpDrop::LinksFull);
+            self.port.put(frame);
+            return;
+        };
+        let beginning =
+            Beginning { local, link, iss, irs, agreed, ts_recent: stamp, rtt_us: None, resent: false };
+        match self.begin(&tuple, &beginning, segment) {
+            Some(index) => {
+                self.counters.add(TcpCounter::CookiesAccepted);
+                self.demux.insert(arrival.hash, Entry::Tcb(index));
+                self.segment_arrives(index, arrival, frame);
+            }
+            None => {
+                self.drops.add(TcpDrop::TableFull);
+                self.links.leave(link);
+                self.port.put(frame);
+            }
+        }
+    }
+
+    /// A segment for a half-open connection: RFC 9293 3.10.7.4, SYN-RECEIVED.
+    pub(crate) fn half_open_segment(&mut self, index: u32, arrival: &Arrival, frame: Frame) {
+        let segment = &arrival.segment;
+        let record = *self.half_open.get(index);
+        let next = record.irs + 1;
+        let edge = next + self.settings.receive_window_bytes.min(65_535);
+        if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST) {
+            if segment.seq == record.irs {
+                // The SYN again: our answer was lost.
+                self.send_syn_ack(index);
+            } else {
+                // The peer begins anew.
+                self.forget_half_open(index);
+                self.listen_segment(arrival, Some(record.iss));
+            }
+            self.port.put(frame);
+            return;
+        }
+        if segment.flags.has(Flags::RST) {
+            // RFC 5961 3.2.
+            if segment.seq == next {
+                self.counters.add(TcpCounter::HalfOpenReset);
+                self.forget_half_open(index);
+            } else {
+                self.drops.add(TcpDrop::ResetChallenged);
+            }
+            self.port.put(frame);
+            return;
+        }
+        let stale = record.agreed.timestamps
+            && segment.options.timestamps.is_none_or(|(stamp, _)| time_lt(stamp, record.ts_recent));
+        let in_window = next.le(segment.seq) && segment.seq.le(edge);
+        if !segment.flags.has(Flags::ACK) || segment.flags.has(Flags::SYN) || stale || !in_window {
+            self.drops.add(if stale { TcpDrop::Paws } else { TcpDrop::OutOfWindow });
+            self.port.put(frame);
+            return;
+        }
+        if segment.ack != record.iss + 1 {
+            self.drops.add(TcpDrop::BadAck);
+            self.send_reset(arrival);
+            self.port.put(frame);
+            return;
+        }
+        let beginning = Beginning {
+            local: record.local,
+            link: record.link,
+            iss: record.iss,
+            irs: record.irs,
+            agreed: record.agreed,
+            ts_recent: record.ts_recent,
+            rtt_us: (record.retries == 0)
+                .then(|| (self.now.since(record.sent_at) / 1_000).min(u64::from(u32::MAX)) as u32),
+            resent: record.retries > 0,
+        };
+        match self.begin(&arrival.tuple, &beginning, segment) {
+            Some(tcb) => {
+                self.demux.replace(record.hash, Entry::HalfOpen(index), Entry::Tcb(tcb));
+                self.half_open.remove(index);
+                self.segment_arrives(tcb, arrival, frame);
+            }
+            None => {
+                // The record stays: the client's next segment may find room.
+                self.drops.add(TcpDrop::TableFull);
+                self.port.put(frame);
+            }
+        }
+    }
+
+    pub(crate) fn half_open_due(&mut self, index: u32) {
+        if self.half_open.may_resend(index) {
+            self.half_open.resent(index, self.now);
+            self.send_syn_ack(index);
+        } else {
+            self.counters.add(TcpCounter::HalfOpenExpired);
+            self.forget_half_open(index);
+        }
+    }
+
+    fn forget_half_open(&mut self, index: u32) {
+        let record = *self.half_open.get(index);
+        self.demux.remove(record.hash, Entry::HalfOpen(index));
+        self.links.leave(record.link);
+        self.half_open.remove(index);
+    }
+
+    /// A block for a connection whose handshake is over; `segment` is the one that ends it.
+    fn begin(&mut self, tuple: &Tuple, beginning: &Beginning, segment: &Segment) -> Option<u32> {
+        let index = self.tcbs.take()?;
+        let offset = self.stamp_offset(tuple);
+        let (remote, v6) = self.remotes.enter(tuple.remote.ip());
+        self.locals.hold(beginning.local);
+        let (now_ms, now_us) = (self.now_ms, self.now_us);
+        let receive_scale = self.settings.receive_scale();
+        let window = self.settings.receive_window_bytes.min(65_535);
+        let hot = &mut self.tcbs[index];
+        hot.remote = remote;
+        hot.remote_port = tuple.remote.port();
+        hot.facts.put(Facts::V6, v6);
+        hot.local = beginning.local;
+        hot.link = beginning.link;
+        hot.state = State::Established;
+        hot.ts_offset = offset;
+        hot.ts_recent = beginning.ts_recent;
+        hot.rcv_nxt = beginning.irs + 1;
+        hot.rcv_edge = hot.rcv_nxt + window;
+        hot.snd_una = beginning.iss + 1;
+        hot.snd_max = hot.snd_una;
+        hot.queue_seq = hot.snd_una;
+        hot.recover = beginning.iss;
+        hot.agree(beginning.agreed, receive_scale);
+        hot.snd_wnd = u32::from(segment.window) << hot.send_scale();
+        hot.snd_wnd_max = hot.snd_wnd;
+        hot.snd_wl1 = segment.seq;
+        hot.last_rx_ms = now_ms;
+        hot.stalled_ms = now_ms;
+        hot.sent_us = now_us;
+        hot.start_windows(beginning.resent);
+        if let Some(rtt_us) = beginning.rtt_us {
+            hot.measured(rtt_us);
+        }
+        self.counters.add(TcpCounter::Accepted);
+        self.arm(index);
+        self.events.push_back(Event::Opened(self.tcbs.key(index)));
+        Some(index)
+    }
+
+    // ---- active opens --------------------------------------------------------------------------------------
+
+    /// Opens a connection from this side. [`StreamEvent::Opened`](pelton_base::StreamEvent::Opened) tells when it is
+    /// open (with the listener `u16::MAX`), [`StreamEvent::Closed`](pelton_base::StreamEvent::Closed) that it could
+    /// not be, under the token that was given.
+    ///
+    /// # Errors
+    /// Where a limit stands in the way.
+    pub fn connect(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        link: Link,
+        token: u64,
+        now: Mono,
+    ) -> Result<StreamId, ConnectError> {
+        self.now = self.now.max(now);
+        let tuple = Tuple { local, remote };
+        let hash = tuple.hash(self.keys.demux) as u32;
+        if self.demux.find(hash, |entry| self.is(entry, &tuple)).is_some() {
+            return Err(ConnectError::InUse);
+        }
+        let iss = self.initial_sequence(&tuple);
+        let offset = self.stamp_offset(&tuple);
+        let own_mss = self.own_mss(local.ip());
+        let Some(end) = self.locals.enter(local) else { return Err(ConnectError::TableFull) };
+        let Some(link) = self.links.enter(link) else {
+            self.locals.leave(end);
+            return Err(ConnectError::LinksFull);
+        };
+        let Some(index) = self.tcbs.take() else {
+            self.locals.leave(end);
+            self.links.leave(link);
+            return Err(ConnectError::TableFull);
+        };
+        let (word, v6) = self.remotes.enter(remote.ip());
+        let (now_ms, now_us) = (self.now_ms, self.now_us);
+        let receive_scale = self.settings.receive_scale();
+        let hot = &mut self.tcbs[index];
+        hot.remote = word;
+        hot.remote_port = remote.port();
+        hot.facts.put(Facts::V6, v6);
+        hot.facts.set(Facts::ANNOUNCED.or(Facts::BOUND));
+        hot.token = token;
+        hot.local = end;
+        hot.link = link;
+        hot.state = State::SynSent;
+        hot.ts_offset = offset;
+        hot.snd_una = iss;
+        hot.snd_max = iss + 1;
+        hot.queue_seq = iss + 1;
+        hot.recover = iss;
+        hot.mss = own_mss;
+        hot.scales = receive_scale << 4;
+        hot.last_rx_ms = now_ms;
+        hot.stalled_ms = now_ms;
+        hot.sent_us = now_us;
+        self.demux.insert(hash, Entry::Tcb(index));
+        self.send_syn(index);
+        let at = now_ms.wrapping_add(self.settings.rto_initial_ms);
+        self.set_timer(index, Timer::Retransmit, at);
+        Ok(StreamId(self.tcbs.key(index).to_u64()))
+    }
+
+    /// Our SYN, or SYN-ACK if the peer's has come.
+    pub(crate) fn send_syn(&mut self, index: u32) {
+        let hot = &self.tcbs[index];
+        let (settings, tuple) = (&self.settings, self.tuple_of(index));
+        let stamp = self.now_ms.wrapping_add(hot.ts_offset);
+        let received = hot.state == State::SynReceived;
+        let offers = |wanted: bool, fact: Facts| if received { hot.facts.has(fact) } else { wanted };
+        let segment = Segment {
+            source: tuple.local.port(),
+            destination: tuple.remote.port(),
+            seq: hot.snd_una,
+            ack: if received { hot.rcv_nxt } else { Seq(0) },
+            flags: if received { Flags::SYN.and(Flags::ACK) } else { Flags::SYN },
+            window: settings.receive_window_bytes.min(65_535) as u16,
+            options: Options {
+                mss: Some(self.own_mss(tuple.local.ip())),
+                window_scale: settings.window_scaling.then(|| settings.receive_scale()),
+                sack_permitted: offers(settings.sack, Facts::SACK),
+                timestamps: offers(settings.timestamps, Facts::TIMESTAMPS).then_some((stamp, hot.ts_recent)),
+                ..Options::default()
+            },
+            ..Segment::default()
+        };
+        let link = self.links.get(hot.link);
+        self.send_segment(link, tuple.local, tuple.remote, &segment, |_| {});
+    }
+
+    /// RFC 9293 3.10.7.3.
+    pub(crate) fn syn_sent_segment(&mut self, index: u32, arrival: &Arrival) {
+        let segment = &arrival.segment;
+        let hot = &self.tcbs[index];
+        let acked = segment.flags.has(Flags::ACK);
+        if acked && segment.ack != hot.snd_max {
+            self.drops.add(TcpDrop::BadAck);
+            if !segment.flags.has(Flags::RST) {
+                self.send_reset(arrival);
+            }
+            return;
+        }
+        if segment.flags.has(Flags::RST) {
+            if acked {
+                self.counters.add(TcpCounter::ResetsIn);
+                self.end(index, StreamEnd::PeerReset);
+            } else {
+                self.drops.add(TcpDrop::StrayReset);
+            }
+            return;
+        }
+        if !segment.flags.has(Flags::SYN) {
+            self.drops.add(TcpDrop::BadFlags);
+            return;
+        }
+        let agreed = self.agree(segment, &arrival.tuple);
+        let receive_scale = self.settings.receive_scale();
+        let window = self.settings.receive_window_bytes.min(65_535);
+        let (now_ms, now_us) = (self.now_ms, self.now_us);
+        let hot = &mut self.tcbs[index];
+        hot.rcv_nxt = segment.seq + 1;
+        hot.rcv_edge = hot.rcv_nxt + window;
+        hot.ts_recent = segment.options.timestamps.map_or(0, |(stamp, _)| stamp);
+        hot.agree(agreed, receive_scale);
+        hot.last_rx_ms = now_ms;
+        // RFC 7323 2.2: the window of a SYN is never scaled.
+        hot.snd_wnd = u32::from(segment.window);
+        hot.snd_wnd_max = hot.snd_wnd;
+        hot.snd_wl1 = segment.seq;
+        let resent = hot.backoff > 0;
+        if acked {
+            if !resent {
+                hot.measured(now_us.wrapping_sub(hot.sent_us));
+            }
+            hot.snd_una = segment.ack;
+            self.opened(index, resent);
+        } else {
+            // Both have sent a SYN at once.
+            hot.state = State::SynReceived;
+            self.send_syn(index);
+        }
+    }
+
+    fn opened(&mut self, index: u32, resent: bool) {
+        let hot = &mut self.tcbs[index];
+        hot.state = State::Established;
+        hot.backoff = 0;
+        hot.timer = Timer::None;
+        hot.start_windows(resent);
+        hot.facts.set(Facts::ACK_NOW);
+        self.counters.add(TcpCounter::Connected);
+        self.list(index);
+        self.arm(index);
+        self.events.push_back(Event::Opened(self.tcbs.key(index)));
+    }
+
+    /// RFC 9293 3.10.7.4 fifth, SYN-RECEIVED, for a connection that both sides opened.
+    pub(crate) fn syn_received_ack(&mut self, index: u32, segment: &Segment) -> Result<(), Stop> {
+        let hot = &mut self.tcbs[index];
+        if segment.ack != hot.snd_max {
+            return Err(Stop::Dropped(TcpDrop::BadAck));
+        }
+        hot.snd_una = segment.ack;
+        hot.snd_wnd = u32::from(segment.window) << hot.send_scale();
+        hot.snd_wnd_max = hot.snd_wnd_max.max(hot.snd_wnd);
+        hot.snd_wl1 = segment.seq;
+        let resent = hot.backoff > 0;
+        self.opened(index, resent);
+        Ok(())
+    }
+}
+
+impl Hot {
+    fn agree(&mut self, agreed: Agreed, receive_scale: u8) {
+        self.mss = agreed.mss;
+        self.facts.put(Facts::SACK, agreed.sack);
+        self.facts.put(Facts::TIMESTAMPS, agreed.timestamps);
+        self.scales = agreed.scale.map_or(0, |scale| receive_scale << 4 | scale);
+    }
+
+    fn start_windows(&mut self, resent: bool) {
+        // RFC 5681 3.1: after a lost SYN the path is not trusted with more than a segment.
+        self.cwnd = if resent { self.payload_max() } else { self.initial_window() };
+        self.ssthresh = u32::MAX;
+    }
+}
+
+/// Which listener an end belongs to; [`u16::MAX`] for ends of active opens.
+pub(crate) fn listener_of(local: &Local) -> u16 {
+    local.listener.unwrap_or(u16::MAX)
+}

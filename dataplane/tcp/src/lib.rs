@@ -1,0 +1,57 @@
+//! Our TCP: sans-IO, for millions of mostly idle connections.
+//!
+//! A [`Tcp`] serves one shard on one [`Port`](pelton_packet::Port): it takes frames, keeps connections, and offers
+//! them as [`ByteStreams`](pelton_base::ByteStreams). It reads no clock and has no threads; time is passed in.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `stack` | the parts; a burst of frames in three prefetched passes; timers |
+//! | `demux`, `tables`, `tuple` | from a tuple to a connection |
+//! | `tcb`, `cold` | the state of a connection: 128 bytes, and what only loss and bulk need |
+//! | `handshake`, `half_open`, `cookie` | how connections begin |
+//! | `input`, `ack`, `reassembly` | a segment arrives |
+//! | `output`, `congestion`, `flight` | what may be sent, and what is under way |
+//! | `timers`, `path` | what happens when nothing arrives |
+//! | `ending`, `time_wait` | how connections end |
+//! | `streams` | the contract upwards |
+//!
+//! Nothing is buffered that need not be: data in order goes up in the frame it came in; what is sent stays in the
+//! shard's queue until it is acknowledged, and is read from there again when it must be sent again. So everything
+//! that sends data happens in [`transmit`](pelton_base::ByteStreams::transmit), and a connection that must send
+//! again asks for it by [`Writable`](pelton_base::StreamEvent::Writable).
+#![forbid(unsafe_code)]
+
+mod ack;
+mod chunk;
+mod cold;
+mod congestion;
+mod cookie;
+mod counters;
+mod demux;
+mod ending;
+mod flight;
+mod half_open;
+mod handshake;
+mod input;
+mod limiter;
+mod output;
+mod path;
+mod reassembly;
+pub mod segment;
+mod seq;
+mod settings;
+mod stack;
+mod streams;
+mod tables;
+mod tcb;
+mod time_wait;
+mod timers;
+mod tuple;
+
+pub use chunk::Chunk;
+pub use counters::{TcpCounter, TcpDrop};
+pub use handshake::ConnectError;
+pub use seq::Seq;
+pub use settings::Settings;
+pub use stack::{Tcp, Usage};
+pub use tcb::State;

@@ -1,0 +1,443 @@
+//! Segments on their way out: what may be sent (RFC 9293 3.8.6.2.1, RFC 5681, RFC 6675), from the shard's queue, and
+//! the frames that carry it.
+
+use std::net::SocketAddr;
+
+use pelton_base::send::Slices;
+use pelton_base::{SendQueue, SharedLogs};
+use pelton_packet::parse::TCP;
+use pelton_packet::{Link, Port, headers};
+
+use crate::counters::{TcpCounter, TcpDrop};
+use crate::segment::{Flags, Options, SACK_BLOCKS_MAX, Segment};
+use crate::seq::Seq;
+use crate::stack::Tcp;
+use crate::tcb::{Facts, State, Timer};
+
+/// Reads a queue from some place on.
+struct Reader<'a> {
+    slices: Slices<'a>,
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn new(queue: &'a SendQueue, logs: &'a SharedLogs, mut skip: usize) -> Self {
+        let mut slices = queue.slices(logs);
+        let mut rest: &[u8] = &[];
+        for slice in slices.by_ref() {
+            if skip < slice.len() {
+                rest = &slice[skip..];
+                break;
+            }
+            skip -= slice.len();
+        }
+        Self { slices, rest }
+    }
+
+    /// Copies the next bytes; there are enough.
+    fn read(&mut self, mut into: &mut [u8]) {
+        while !into.is_empty() {
+            if self.rest.is_empty() {
+                let Some(next) = self.slices.next() else {
+                    debug_assert!(false, "a queue holds what is sent from it");
+                    into.fill(0);
+                    return;
+                };
+                self.rest = next;
+                continue;
+            }
+            let n = into.len().min(self.rest.len());
+            into[..n].copy_from_slice(&self.rest[..n]);
+            into = &mut into[n..];
+            self.rest = &self.rest[n..];
+        }
+    }
+}
+
+/// Where a segment is in the sequence space, and what is in it.
+struct Outgoing {
+    seq: Seq,
+    flags: Flags,
+    len: usize,
+}
+
+impl<P: Port> Tcp<P> {
+    /// Sends from the shard's queue what may be sent; `queue` begins at `queue_seq`.
+    pub(crate) fn send_queue(&mut self, index: u32, queue: &SendQueue, logs: &SharedLogs) {
+        let hot = &mut self.tcbs[index];
+        hot.facts.clear(Facts::SERVICE);
+        if !hot.state.sends() {
+            return;
+        }
+        hot.restart_if_idle(self.now_us, &self.settings);
+        let before = (hot.snd_max, hot.sent_us);
+        let probed = hot.facts.has(Facts::WINDOW_PROBE.or(Facts::TAIL_PROBE));
+        let blocked = self.send_probe(index, queue, logs)
+            || self.send_lost(index, queue, logs)
+            || self.send_new(index, queue, logs);
+        if blocked {
+            self.wait(index);
+        }
+        let hot = &mut self.tcbs[index];
+        let unsent = queue.len() as u32 > hot.snd_max.since(hot.queue_seq);
+        hot.facts.put(Facts::BLOCKED, unsent && !hot.facts.has(Facts::FIN_SENT));
+        if !probed && (hot.timer == Timer::None || before.0 != hot.snd_max) {
+            self.rearm(index);
+        }
+    }
+
+    /// The bytes of the queue from `seq` on.
+    fn reader<'a>(&self, index: u32, queue: &'a SendQueue, logs: &'a SharedLogs, seq: Seq) -> Reader<'a> {
+        Reader::new(queue, logs, seq.since(self.tcbs[index].queue_seq) as usize)
+    }
+
+    /// Where the data of the queue ends that is under way: the FIN, if it has been sent, is behind it.
+    fn data_end(&self, index: u32) -> Seq {
+        let hot = &self.tcbs[index];
+        hot.snd_max.back(u32::from(hot.facts.has(Facts::FIN_SENT)))
+    }
+
+    /// Probes of a closed window and of a silent tail. Whether the port has no room.
+    fn send_probe(&mut self, index: u32, queue: &SendQueue, logs: &SharedLogs) -> bool {
+        let hot = &mut self.tcbs[index];
+        if hot.facts.take(Facts::WINDOW_PROBE) {
+            // RFC 9293 3.8.6.1: one byte at least, the first that the peer does not have.
+            let queued = hot.queue_seq + queue.len() as u32;
+            if hot.snd_una.lt(queued)
+                && !(hot.flight() > 0 && self.data_end(index) == self.tcbs[index].snd_una)
+            {
+                let hot = &self.tcbs[index];
+                let len = hot.snd_wnd.clamp(1, hot.payload_max()).min(queued.since(hot.snd_una));
+                let end = hot.snd_una + len;
+                self.counters.add(TcpCounter::WindowProbes);
+                let una = hot.snd_una;
+                if self.send_data(index, queue, logs, una, len) {
+                    self.was_sent(index, una, end);
+                } else {
+                    return true;
+                }
+            }
+            return false;
+        }
+        if hot.facts.take(Facts::TAIL_PROBE) {
+            // RFC 8985 7.3: new data if there is any and it fits, the last segment otherwise.
+            let snd_max = hot.snd_max;
+            let unsent = (queue.len() as u32).saturating_sub(snd_max.since(hot.queue_seq));
+            let window = (hot.snd_una + hot.snd_wnd).since(snd_max);
+            let len = unsent.min(hot.payload_max());
+            self.counters.add(TcpCounter::TailProbes);
+            if len > 0 && len <= window && window <= hot.snd_wnd && !hot.facts.has(Facts::FIN_SENT) {
+                if !self.send_data(index, queue, logs, snd_max, len) {
+                    return true;
+                }
+                self.was_sent(index, snd_max, snd_max + len);
+            } else {
+                let hot = &self.tcbs[index];
+                let start = snd_max.back(hot.payload_max()).max(hot.snd_una);
+                return self.resend(index, queue, logs, start, snd_max, true);
+            }
+        }
+        false
+    }
+
+    /// What is lost, oldest first, as the window allows. Whether the port has no room.
+    fn send_lost(&mut self, index: u32, queue: &SendQueue, logs: &SharedLogs) -> bool {
+        loop {
+            let hot = &self.tcbs[index];
+            let first = hot.facts.has(Facts::RESEND_HEAD);
+            let (size, cwnd) = (hot.payload_max(), hot.cwnd);
+            let lost = self.cold.get(hot.cold).and_then(|cold| cold.flight.next_lost());
+            let (start, end) = match lost {
+                Some((start, end)) => (start, end.min(start + size)),
+                None if first && hot.flight() > 0 => (hot.snd_una, hot.snd_max.min(hot.snd_una + size)),
+                None => break,
+            };
+            if !first && self.pipe(index) + end.since(start) > cwnd.max(size) {
+                break;
+            }
+            if self.resend(index, queue, logs, start, end, false) {
+                return true;
+            }
+            self.tcbs[index].facts.clear(Facts::RESEND_HEAD);
+        }
+        false
+    }
+
+    /// Sends `start..end`, which was sent before, once more. Whether the port has no room.
+    fn resend(
+        &mut self,
+        index: u32,
+        queue: &SendQueue,
+        logs: &SharedLogs,
+        start: Seq,
+        end: Seq,
+        probe: bool,
+    ) -> bool {
+        let data_end = self.data_end(index);
+        let len = data_end.min(end).since(start);
+        let sent = if data_end.le(start) {
+            self.send_fin_segment(index, start)
+        } else {
+            self.send_data(index, queue, logs, start, len)
+        };
+        if !sent {
+            return true;
+        }
+        // The FIN behind the data has its own turn.
+        let end = if data_end.le(start) { end } else { start + len };
+        self.counters.add(TcpCounter::Retransmissions);
+        self.counters.add_n(TcpCounter::BytesRetransmitted, u64::from(end.since(start)));
+        let now_us = self.now_us;
+        if self.ensure_flight(index)
+            && let Some(cold) = self.cold_of(index)
+        {
+            cold.flight.resent(start, end, now_us);
+            if probe {
+                cold.probe_end = Some(end);
+            }
+        }
+        let hot = &mut self.tcbs[index];
+        hot.facts.set(Facts::RETRANSMITTED);
+        false
+    }
+
+    /// Bytes thought to be in the network.
+    fn pipe(&self, index: u32) -> u32 {
+        let hot = &self.tcbs[index];
+        let pipe = match self.cold.get(hot.cold) {
+            Some(cold) if !cold.flight.is_empty() => cold.flight.pipe(),
+            _ => hot.flight(),
+        };
+        // Without SACK each duplicate acknowledgement stands for a segment that arrived.
+        let arrived = if hot.sacks() { 0 } else { u32::from(hot.dup_acks) * hot.payload_max() };
+        pipe.saturating_sub(arrived)
+    }
+
+    /// New data, as congestion and receive windows allow. Whether the port has no room.
+    fn send_new(&mut self, index: u32, queue: &SendQueue, logs: &SharedLogs) -> bool {
+        let hot = &self.tcbs[index];
+        if hot.facts.has(Facts::FIN_SENT) {
+            return false;
+        }
+        let mut next = hot.snd_max;
+        let mut unsent = queue.len() as u32 - next.since(hot.queue_seq);
+        if unsent == 0 {
+            return false;
+        }
+        let (size, cwnd, idle) = (hot.payload_max(), hot.cwnd, hot.flight() == 0);
+        let half_window = hot.snd_wnd_max / 2;
+        let edge = hot.snd_una + hot.snd_wnd;
+        let mut window = if next.lt(edge) { edge.since(next) } else { 0 };
+        let pipe = self.pipe(index);
+        let mut room = cwnd.saturating_sub(pipe);
+        if pipe == 0 {
+            room = room.max(size);
+        }
+        let start = next;
+        let mut reader = self.reader(index, queue, logs, next);
+        let mut no_room = false;
+        while unsent > 0 {
+            let len = unsent.min(size).min(window);
+            // RFC 9293 3.8.6.2.1: a full segment, or all there is, or half of the biggest window ever seen. What
+            // is too little and waits for nothing is sent when the persist timer says so.
+            if len == 0 || (len < size && len < unsent && len < half_window) || len > room {
+                break;
+            }
+            let flags = if len == unsent { Flags::ACK.and(Flags::PSH) } else { Flags::ACK };
+            let outgoing = Outgoing { seq: next, flags, len: len as usize };
+            if !self.send_from(index, &outgoing, |into| reader.read(into)) {
+                no_room = true;
+                break;
+            }
+            next += len;
+            unsent -= len;
+            window -= len;
+            room -= len;
+        }
+        if next != start {
+            self.was_sent(index, start, next);
+        } else if idle && !no_room && self.tcbs[index].timer == Timer::None {
+            self.rearm_blocked(index);
+        }
+        no_room
+    }
+
+    /// Notes that `start..end` is under way (all of it or its end for the first time).
+    fn was_sent(&mut self, index: u32, start: Seq, end: Seq) {
+        let (now_ms, now_us) = (self.now_ms, self.now_us);
+        let hot = &mut self.tcbs[index];
+        if hot.flight() == 0 {
+            hot.stalled_ms = now_ms;
+            hot.facts.clear(Facts::RETRANSMITTED);
+        } else if end.le(hot.snd_max) {
+            // A probe sent again.
+            hot.facts.set(Facts::RETRANSMITTED);
+            return;
+        } else if hot.sent_us != now_us || hot.facts.has(Facts::RETRANSMITTED) {
+            // A second burst: from here on one time does not say it all.
+            self.ensure_flight(index);
+        }
+        let hot = &mut self.tcbs[index];
+        let fresh = start.max(hot.snd_max);
+        if let Some(cold) = self.cold.get_mut(hot.cold)
+            && !(cold.flight.is_empty() && hot.flight() > 0)
+        {
+            cold.flight.sent(fresh, end, now_us, false);
+        }
+        hot.snd_max = end;
+        hot.sent_us = now_us;
+    }
+
+    /// A data segment from the queue; whether it was sent.
+    fn send_data(&mut self, index: u32, queue: &SendQueue, logs: &SharedLogs, seq: Seq, len: u32) -> bool {
+        let mut reader = self.reader(index, queue, logs, seq);
+        let outgoing = Outgoing { seq, flags: Flags::ACK.and(Flags::PSH), len: len as usize };
+        self.send_from(index, &outgoing, |into| reader.read(into))
+    }
+
+    /// A segment with our FIN; whether it was sent.
+    pub(crate) fn send_fin_segment(&mut self, index: u32, seq: Seq) -> bool {
+        self.send_from(index, &Outgoing { seq, flags: Flags::ACK.and(Flags::FIN), len: 0 }, |_| {})
+    }
+
+    /// A segment that only acknowledges; tried again later if it cannot leave.
+    pub(crate) fn send_ack(&mut self, index: u32) {
+        let seq = self.tcbs[index].snd_max;
+        if self.send_from(index, &Outgoing { seq, flags: Flags::ACK, len: 0 }, |_| {}) {
+            self.counters.add(TcpCounter::AcksOut);
+        } else {
+            self.wait(index);
+        }
+    }
+
+    /// A segment that the peer must answer, since it is outside of its window.
+    pub(crate) fn send_keep_alive(&mut self, index: u32) {
+        let seq = self.tcbs[index].snd_una.back(1);
+        self.counters.add(TcpCounter::KeepAlives);
+        if !self.send_from(index, &Outgoing { seq, flags: Flags::ACK, len: 0 }, |_| {}) {
+            self.wait(index);
+        }
+    }
+
+    /// Resets the peer of a connection.
+    pub(crate) fn reset_peer(&mut self, index: u32) {
+        let hot = &self.tcbs[index];
+        let outgoing = Outgoing { seq: hot.snd_max, flags: Flags::RST.and(Flags::ACK), len: 0 };
+        self.counters.add(TcpCounter::ResetsOut);
+        // One that cannot leave is not missed: the peer gets another when it speaks next.
+        self.send_from(index, &outgoing, |_| {});
+    }
+
+    /// The window to advertise, as in the header; moves the right edge by as much as is worth it.
+    pub(crate) fn advertise(&mut self, index: u32) -> u16 {
+        let limit = self.settings.receive_window_bytes;
+        let hot = &mut self.tcbs[index];
+        let scale = hot.receive_scale();
+        let candidate = hot.rcv_nxt + limit.saturating_sub(hot.held);
+        // RFC 9293 3.8.6.2.2: a little more window makes little segments.
+        let worth = u32::from(hot.mss).min(limit / 2).max(1);
+        if hot.rcv_edge.lt(candidate) && candidate.since(hot.rcv_edge) >= worth {
+            hot.rcv_edge = candidate;
+        }
+        // Rounded up: the edge that was promised stays.
+        let field = hot.rcv_edge.since(hot.rcv_nxt).div_ceil(1 << scale).min(65_535);
+        hot.rcv_edge = hot.rcv_edge.max(hot.rcv_nxt + (field << scale));
+        field as u16
+    }
+
+    /// Builds and sends a segment of a connection; `write` writes its data. Whether it was sent.
+    #[inline]
+    fn send_from(&mut self, index: u32, outgoing: &Outgoing, write: impl FnOnce(&mut [u8])) -> bool {
+        let window = self.advertise(index);
+        let hot = &self.tcbs[index];
+        let mut options = Options::default();
+        if hot.facts.has(Facts::TIMESTAMPS) {
+            options.timestamps = Some((self.now_ms.wrapping_add(hot.ts_offset), hot.ts_recent));
+        }
+        if hot.sacks()
+            && let Some(cold) = self.cold.get(hot.cold)
+            && !cold.reassembly.is_empty()
+            && outgoing.len == 0
+        {
+            // RFC 7323 3.2: beside timestamps three blocks fit.
+            let max = SACK_BLOCKS_MAX - usize::from(options.timestamps.is_some());
+            options.sack = cold.reassembly.blocks(max);
+        }
+        let segment = Segment {
+            source: self.locals.get(hot.local).address.port(),
+            destination: hot.remote_port,
+            seq: outgoing.seq,
+            ack: hot.rcv_nxt,
+            flags: outgoing.flags,
+            window,
+            options,
+            header: 0,
+            len: outgoing.len as u16,
+        };
+        let local = self.locals.get(hot.local).address;
+        let remote = SocketAddr::new(self.remotes.get(hot.remote, hot.facts.has(Facts::V6)), hot.remote_port);
+        let link = self.links.get(hot.link);
+        if !self.send_segment(link, local, remote, &segment, write) {
+            return false;
+        }
+        self.tcbs[index].facts.clear(Facts::ACK_NOW.or(Facts::ACK_OWED));
+        if outgoing.len > 0 {
+            self.counters.add_n(TcpCounter::BytesOut, outgoing.len as u64);
+        }
+        true
+    }
+
+    /// Puts a segment into a frame and sends it; whether that worked.
+    #[inline]
+    pub(crate) fn send_segment(
+        &mut self,
+        link: Link,
+        local: SocketAddr,
+        remote: SocketAddr,
+        segment: &Segment,
+        write: impl FnOnce(&mut [u8]),
+    ) -> bool {
+        let Some(mut frame) = self.port.take() else {
+            self.drops.add(TcpDrop::NoFrame);
+            return false;
+        };
+        let (ip, header) = (headers::bytes(link, local.ip()), segment.header_bytes());
+        let len = header + usize::from(segment.len);
+        frame.set_range(0, ip + len);
+        headers::write(&mut frame, link, local.ip(), remote.ip(), TCP, 0, len);
+        write(&mut frame[ip + header..]);
+        segment.write(local.ip(), remote.ip(), &mut frame[ip..]);
+        match self.port.send(self.now, frame) {
+            Ok(()) => {
+                self.counters.add(TcpCounter::SegmentsOut);
+                true
+            }
+            Err(frame) => {
+                self.drops.add(TcpDrop::PortFull);
+                self.port.put(frame);
+                false
+            }
+        }
+    }
+
+    /// Our FIN, right behind what has been sent; tried again later if it cannot leave.
+    pub(crate) fn send_fin(&mut self, index: u32) {
+        let hot = &mut self.tcbs[index];
+        let seq = hot.snd_max;
+        hot.state = match hot.state {
+            State::CloseWait => State::LastAck,
+            State::Established | State::SynReceived => State::FinWait1,
+            other => other,
+        };
+        if !self.send_fin_segment(index, seq) {
+            self.tcbs[index].facts.set(Facts::FIN_STARVED);
+            self.wait(index);
+            return;
+        }
+        let hot = &mut self.tcbs[index];
+        hot.facts.clear(Facts::FIN_STARVED);
+        self.was_sent(index, seq, seq + 1);
+        self.tcbs[index].facts.set(Facts::FIN_SENT);
+        self.rearm(index);
+    }
+}

@@ -1,0 +1,105 @@
+//! What a stack is told when it is made: limits, with what happens at them, and times.
+
+/// Limits and times of one stack. Every limit has a counter ([`crate::counters`]).
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Connections. At the limit a SYN is dropped.
+    pub connections_max: u32,
+    /// Half-open connections that are remembered; beyond, SYN cookies.
+    pub half_open_max: u32,
+    /// TIME-WAIT records; at the limit the oldest goes.
+    pub time_wait_max: u32,
+    /// Connections that may have loss or reordering state at once; beyond, recovery is by the head alone and what
+    /// comes out of order is dropped.
+    pub cold_max: u32,
+    /// Pairs of Ethernet addresses that connections are reached by.
+    pub links_max: u16,
+    /// Frames that may be kept for out-of-order data, all connections together; never more than a quarter of the
+    /// port's.
+    pub reassembly_frames_max: u32,
+    /// Out-of-order segments of one connection.
+    pub reassembly_segments_max: u8,
+    /// The receive window of a connection: what the peer may have sent and the shard not used.
+    pub receive_window_bytes: u32,
+    /// The lowest retransmission time-out. Above 250 ms: constrained devices delay ACKs that long.
+    pub rto_min_ms: u32,
+    /// The retransmission time-out before a round trip has been measured, RFC 6298 2.1.
+    pub rto_initial_ms: u32,
+    /// The highest, RFC 6298 2.5.
+    pub rto_max_ms: u32,
+    /// How long data may stay unacknowledged, or the peer's window closed, before the connection is given up
+    /// (RFC 9293 3.8.3 R2, RFC 5482).
+    pub user_timeout_ms: u32,
+    /// How long an ACK waits to travel with data, RFC 9293 3.8.6.3.
+    pub delayed_ack_ms: u32,
+    /// The longest the peer is taken to delay its ACK when it has one segment to acknowledge.
+    pub peer_ack_delay_ms: u32,
+    /// How long a connection must be silent before it is probed; zero for never. RFC 9293 3.8.4.
+    pub keep_alive_idle_ms: u32,
+    /// The time between such probes.
+    pub keep_alive_interval_ms: u32,
+    /// Probes without an answer after which the connection is given up.
+    pub keep_alive_probes: u8,
+    /// How long a connection that this side closed may take to deliver what is left.
+    pub linger_ms: u32,
+    /// How long FIN-WAIT-2 is kept once nobody owns the connection.
+    pub fin_wait_2_ms: u32,
+    /// How long TIME-WAIT is kept (twice the maximum segment lifetime).
+    pub time_wait_ms: u32,
+    /// How often a SYN-ACK is sent again.
+    pub syn_ack_retries: u8,
+    /// Challenge ACKs and other answers to what does not fit, per second, all connections together.
+    pub challenges_per_second: u32,
+    /// Resets to segments of unknown connections, per second.
+    pub resets_per_second: u32,
+    /// SACK, if the peer offers it.
+    pub sack: bool,
+    /// Timestamps, if the peer offers them.
+    pub timestamps: bool,
+    /// Window scaling, if the peer offers it.
+    pub window_scaling: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connections_max: 1 << 20,
+            half_open_max: 1 << 14,
+            time_wait_max: 1 << 16,
+            cold_max: 1 << 16,
+            links_max: 4096,
+            reassembly_frames_max: 512,
+            reassembly_segments_max: 64,
+            receive_window_bytes: 65_535,
+            rto_min_ms: 300,
+            rto_initial_ms: 1_000,
+            rto_max_ms: 60_000,
+            user_timeout_ms: 300_000,
+            delayed_ack_ms: 25,
+            peer_ack_delay_ms: 260,
+            keep_alive_idle_ms: 0,
+            keep_alive_interval_ms: 75_000,
+            keep_alive_probes: 9,
+            linger_ms: 5_000,
+            fin_wait_2_ms: 10_000,
+            time_wait_ms: 60_000,
+            syn_ack_retries: 5,
+            challenges_per_second: 1_000,
+            resets_per_second: 1_000,
+            sack: true,
+            timestamps: true,
+            window_scaling: true,
+        }
+    }
+}
+
+impl Settings {
+    /// The shift with which the receive window fits the header, RFC 7323 2.2.
+    pub(crate) const fn receive_scale(&self) -> u8 {
+        let mut shift = 0;
+        while shift < 14 && self.receive_window_bytes >> shift > 65_535 {
+            shift += 1;
+        }
+        shift
+    }
+}

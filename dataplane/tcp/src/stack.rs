@@ -1,0 +1,515 @@
+//! The stack: its parts, how frames come in, and how time passes.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use pelton_base::{Counters, HashKey, Key, Mono, Rng, StreamEnd, Wheel};
+use pelton_packet::parse::{ICMP, ICMPV6, TCP};
+use pelton_packet::prefetch::prefetch;
+use pelton_packet::{Datagram, Frame, Interface, Link, PacketDrop, Parsed, Port, parse, responder};
+
+use crate::chunk::Chunk;
+use crate::cold::ColdPool;
+use crate::counters::{TcpCounter, TcpDrop};
+use crate::demux::{Demux, Entry};
+use crate::half_open::HalfOpens;
+use crate::limiter::Limiter;
+use crate::segment::Segment;
+use crate::settings::Settings;
+use crate::tables::{Links, Locals, Remotes, Tcbs};
+use crate::tcb::Facts;
+use crate::time_wait::TimeWaits;
+use crate::tuple::Tuple;
+
+/// Frames taken in one turn.
+const BURST: usize = 64;
+/// Timers fired in one turn.
+const TIMERS_A_TURN: usize = 256;
+/// How soon to try again to send what found no frame or no room.
+const RETRY_US: u64 = 1_000;
+
+/// Secrets of a stack, drawn from its seed.
+#[derive(Clone, Copy)]
+pub(crate) struct Keys {
+    pub(crate) demux: HashKey,
+    pub(crate) isn: HashKey,
+    pub(crate) stamps: HashKey,
+    pub(crate) cookie: HashKey,
+}
+
+/// What the shard is to be told.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Opened(Key),
+    Data(Key, Chunk),
+    /// There is something to do that needs the shard's queue.
+    Service(Key),
+    Closed {
+        key: Key,
+        token: u64,
+        why: StreamEnd,
+    },
+}
+
+/// A segment that came in, with what is known about it.
+pub(crate) struct Arrival {
+    pub(crate) segment: Segment,
+    pub(crate) tuple: Tuple,
+    pub(crate) link: Link,
+    pub(crate) hash: u32,
+    /// Where in the frame its data starts.
+    pub(crate) data: usize,
+}
+
+/// A TCP stack on one port, for one shard.
+pub struct Tcp<P: Port> {
+    pub(crate) port: P,
+    pub(crate) interface: Interface,
+    pub(crate) settings: Settings,
+    pub(crate) keys: Keys,
+    pub(crate) demux: Demux,
+    pub(crate) tcbs: Tcbs,
+    pub(crate) cold: ColdPool,
+    pub(crate) locals: Locals,
+    pub(crate) links: Links,
+    pub(crate) remotes: Remotes,
+    pub(crate) half_open: HalfOpens,
+    pub(crate) time_waits: TimeWaits,
+    pub(crate) wheel: Wheel,
+    /// Delayed ACKs, in order: the delay is constant.
+    pub(crate) delayed: VecDeque<(Mono, Key)>,
+    /// Connections to be looked at at the end of the turn.
+    pub(crate) listed: Vec<Key>,
+    /// Connections whose acknowledged bytes the shard is to take off when there is time.
+    pub(crate) consume: Vec<Key>,
+    /// Connections that found no frame or no room.
+    pub(crate) waiting: Vec<Key>,
+    pub(crate) retry_at: Option<Mono>,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) now: Mono,
+    pub(crate) now_ms: u32,
+    pub(crate) now_us: u32,
+    pub(crate) drops: Counters<TcpDrop>,
+    pub(crate) counters: Counters<TcpCounter>,
+    packet_drops: Counters<PacketDrop>,
+    pub(crate) challenges: Limiter,
+    pub(crate) resets: Limiter,
+    pub(crate) rng: Rng,
+    /// Frames kept for reassembly.
+    pub(crate) kept_frames: u32,
+    /// Until when an ACK may be one of a cookie.
+    pub(crate) cookies_until: Mono,
+    frames: Vec<Frame>,
+    arrivals: Vec<(Arrival, Frame)>,
+    due: Vec<u32>,
+    /// There is more to be received, or more timers are due.
+    more: bool,
+}
+
+impl<P: Port> Tcp<P> {
+    /// A stack on a port. `listeners` are the ports it accepts on, each at all addresses of the interface.
+    pub fn new(
+        port: P,
+        interface: Interface,
+        listeners: &[u16],
+        mut settings: Settings,
+        seed: u64,
+        now: Mono,
+    ) -> Self {
+        // What is kept must leave frames to receive what is missing, and to send.
+        settings.reassembly_frames_max = settings.reassembly_frames_max.min(port.caps().frames / 4);
+        let mut rng = Rng::with_seed(seed);
+        let keys = Keys {
+            demux: rng.hash_key(),
+            isn: rng.hash_key(),
+            stamps: rng.hash_key(),
+            cookie: rng.hash_key(),
+        };
+        let entries = settings.connections_max as usize
+            + settings.half_open_max as usize
+            + settings.time_wait_max as usize;
+        let mut locals = Locals::new(rng.hash_key());
+        for (listener, &listen_port) in listeners.iter().enumerate() {
+            for &address in &interface.addresses {
+                locals.listen(SocketAddr::new(address, listen_port), listener as u16);
+            }
+        }
+        Self {
+            demux: Demux::new(entries),
+            tcbs: Tcbs::new(settings.connections_max),
+            cold: ColdPool::new(settings.cold_max),
+            locals,
+            links: Links::new(settings.links_max, rng.hash_key()),
+            remotes: Remotes::default(),
+            half_open: HalfOpens::new(
+                settings.half_open_max,
+                settings.syn_ack_retries,
+                settings.rto_initial_ms,
+            ),
+            time_waits: TimeWaits::new(settings.time_wait_max, settings.time_wait_ms),
+            wheel: Wheel::new(now),
+            delayed: VecDeque::new(),
+            listed: Vec::new(),
+            consume: Vec::new(),
+            waiting: Vec::new(),
+            retry_at: None,
+            events: VecDeque::new(),
+            now,
+            now_ms: now.as_ms() as u32,
+            now_us: (now.0 / 1_000) as u32,
+            drops: Counters::default(),
+            counters: Counters::default(),
+            packet_drops: Counters::default(),
+            challenges: Limiter::new(settings.challenges_per_second),
+            resets: Limiter::new(settings.resets_per_second),
+            kept_frames: 0,
+            cookies_until: Mono(0),
+            frames: Vec::with_capacity(BURST),
+            arrivals: Vec::with_capacity(BURST),
+            due: Vec::with_capacity(TIMERS_A_TURN),
+            more: false,
+            port,
+            interface,
+            settings,
+            keys,
+            rng,
+        }
+    }
+
+    /// The port.
+    pub const fn port(&mut self) -> &mut P {
+        &mut self.port
+    }
+
+    /// The port, to look at.
+    pub const fn port_ref(&self) -> &P {
+        &self.port
+    }
+
+    /// What was dropped, and why.
+    pub const fn drops(&self) -> &Counters<TcpDrop> {
+        &self.drops
+    }
+
+    /// What happened.
+    pub const fn counters(&self) -> &Counters<TcpCounter> {
+        &self.counters
+    }
+
+    /// What was dropped below TCP, and why.
+    pub const fn packet_drops(&self) -> &Counters<PacketDrop> {
+        &self.packet_drops
+    }
+
+    fn set_time(&mut self, now: Mono) {
+        // Whoever drives the stack may hold an older reading of the clock than it passed before.
+        self.now = self.now.max(now);
+        self.now_ms = self.now.as_ms() as u32;
+        self.now_us = (self.now.0 / 1_000) as u32;
+    }
+
+    /// Takes what came in and fires what is due.
+    pub(crate) fn turn(&mut self, now: Mono) {
+        self.set_time(now);
+        self.port.flush(self.now);
+        self.serve_put_off();
+        self.receive();
+        self.run_timers();
+    }
+
+    /// What an earlier turn put off.
+    fn serve_put_off(&mut self) {
+        let mut consume = std::mem::take(&mut self.consume);
+        for key in consume.drain(..) {
+            if let Some(index) = self.tcbs.live(key) {
+                let hot = &mut self.tcbs[index];
+                hot.facts.clear(Facts::CONSUME);
+                if hot.queue_seq != hot.snd_una {
+                    self.serve(index);
+                }
+            }
+        }
+        self.consume = consume;
+        if self.retry_at.is_some_and(|at| at <= self.now) {
+            self.retry_at = None;
+            for key in std::mem::take(&mut self.waiting) {
+                if let Some(index) = self.tcbs.live(key) {
+                    self.tcbs[index].facts.clear(Facts::WAITING);
+                    self.list(index);
+                    self.serve(index);
+                }
+            }
+        }
+    }
+
+    /// A connection could not send: it is looked at again soon.
+    pub(crate) fn wait(&mut self, index: u32) {
+        let hot = &mut self.tcbs[index];
+        if !hot.facts.has(Facts::WAITING) {
+            hot.facts.set(Facts::WAITING);
+            self.waiting.push(self.tcbs.key(index));
+        }
+        if self.retry_at.is_none() {
+            self.retry_at = Some(self.now.plus_us(RETRY_US));
+        }
+    }
+
+    /// The shard is to call [`transmit`](pelton_base::ByteStreams::transmit) for a connection.
+    pub(crate) fn serve(&mut self, index: u32) {
+        let hot = &mut self.tcbs[index];
+        if !hot.facts.has(Facts::SERVICE) && !hot.facts.has(Facts::ORPHAN) {
+            hot.facts.set(Facts::SERVICE);
+            self.events.push_back(Event::Service(self.tcbs.key(index)));
+        }
+    }
+
+    /// A connection is looked at at the end of the turn.
+    pub(crate) fn list(&mut self, index: u32) {
+        let hot = &mut self.tcbs[index];
+        if !hot.facts.has(Facts::LISTED) {
+            hot.facts.set(Facts::LISTED);
+            self.listed.push(self.tcbs.key(index));
+        }
+    }
+
+    fn receive(&mut self) {
+        let (mut frames, mut arrivals) =
+            (std::mem::take(&mut self.frames), std::mem::take(&mut self.arrivals));
+        self.more = self.port.receive(self.now, BURST, &mut frames) == BURST;
+        // Three passes, so that the table's line and the connection's lines are on their way while others are
+        // worked on: at millions of connections each is a miss.
+        for frame in frames.drain(..) {
+            match self.read(&frame) {
+                Some(arrival) => {
+                    self.demux.prefetch(arrival.hash);
+                    arrivals.push((arrival, frame));
+                }
+                None => self.port.put(frame),
+            }
+        }
+        for (arrival, _) in &arrivals {
+            if let Some(Entry::Tcb(index)) = self.demux.candidate(arrival.hash) {
+                let hot = &self.tcbs[index];
+                prefetch(&hot.remote);
+                prefetch(&hot.cwnd);
+            }
+        }
+        for (arrival, frame) in arrivals.drain(..) {
+            self.dispatch(&arrival, frame);
+        }
+        self.frames = frames;
+        self.arrivals = arrivals;
+    }
+
+    /// From a frame to a segment; what is not one is dealt with here.
+    fn read(&mut self, frame: &Frame) -> Option<Arrival> {
+        let datagram = match parse(frame) {
+            Ok(Parsed::Ip(datagram)) => datagram,
+            Ok(Parsed::Arp { link, start }) => {
+                self.answer(|interface, into| responder::arp(interface, link, &frame[start..], into));
+                return None;
+            }
+            Err(why) => {
+                self.packet_drops.add(why);
+                return None;
+            }
+        };
+        if datagram.protocol == TCP && datagram.link.destination == self.interface.mac {
+            return self.read_segment(&datagram, frame);
+        }
+        self.read_other(&datagram, frame);
+        None
+    }
+
+    fn read_segment(&mut self, datagram: &Datagram, frame: &Frame) -> Option<Arrival> {
+        match Segment::parse(datagram.source, datagram.destination, datagram.payload(frame)) {
+            Ok(segment) => {
+                let tuple = Tuple {
+                    local: SocketAddr::new(datagram.destination, segment.destination),
+                    remote: SocketAddr::new(datagram.source, segment.source),
+                };
+                self.counters.add(TcpCounter::SegmentsIn);
+                Some(Arrival {
+                    segment,
+                    tuple,
+                    link: datagram.link.reverse(),
+                    hash: tuple.hash(self.keys.demux) as u32,
+                    data: usize::from(datagram.start) + usize::from(segment.header),
+                })
+            }
+            Err(why) => {
+                self.drops.add(why);
+                None
+            }
+        }
+    }
+
+    fn read_other(&mut self, datagram: &Datagram, frame: &Frame) {
+        let link = datagram.link.destination;
+        match datagram.protocol {
+            ICMP | ICMPV6 if link == self.interface.mac || link.is_multicast() => {
+                if let Some(error) = pelton_packet::icmp::read(datagram, frame) {
+                    self.complaint(&error);
+                } else {
+                    self.answer(|interface, into| responder::icmp(interface, datagram, frame, into));
+                }
+            }
+            TCP => self.drops.add(TcpDrop::OtherStation),
+            _ => self.drops.add(TcpDrop::NotForUs),
+        }
+    }
+
+    fn answer(&mut self, write: impl FnOnce(&Interface, &mut [u8]) -> Option<usize>) {
+        let Some(mut frame) = self.port.take() else {
+            self.drops.add(TcpDrop::NoFrame);
+            return;
+        };
+        let capacity = frame.capacity();
+        frame.set_range(0, capacity);
+        match write(&self.interface, &mut frame) {
+            Some(len) => {
+                frame.set_range(0, len);
+                match self.port.send(self.now, frame) {
+                    Ok(()) => self.counters.add(TcpCounter::Answered),
+                    Err(frame) => {
+                        self.drops.add(TcpDrop::PortFull);
+                        self.port.put(frame);
+                    }
+                }
+            }
+            None => {
+                self.drops.add(TcpDrop::NotForUs);
+                self.port.put(frame);
+            }
+        }
+    }
+
+    /// Whether an entry of the table is that of a tuple.
+    #[inline]
+    pub(crate) fn is(&self, entry: Entry, tuple: &Tuple) -> bool {
+        match entry {
+            Entry::Tcb(index) => {
+                let hot = &self.tcbs[index];
+                hot.remote_port == tuple.remote.port()
+                    && self.locals.get(hot.local).address == tuple.local
+                    && self.remotes.get(hot.remote, hot.facts.has(Facts::V6)) == tuple.remote.ip()
+            }
+            Entry::HalfOpen(index) => {
+                let record = self.half_open.get(index);
+                record.remote_port == tuple.remote.port()
+                    && record.remote == tuple.remote.ip()
+                    && self.locals.get(record.local).address == tuple.local
+            }
+            Entry::TimeWait(index) => self.time_waits.get(index).tuple == *tuple,
+            Entry::Moved(_) => false,
+        }
+    }
+
+    #[inline]
+    fn dispatch(&mut self, arrival: &Arrival, frame: Frame) {
+        match self.demux.find(arrival.hash, |entry| self.is(entry, &arrival.tuple)) {
+            Some(Entry::Tcb(index)) => self.segment_arrives(index, arrival, frame),
+            Some(Entry::HalfOpen(index)) => self.half_open_segment(index, arrival, frame),
+            Some(Entry::TimeWait(index)) => self.time_wait_segment(index, arrival, frame),
+            Some(Entry::Moved(_)) | None => self.stray_segment(arrival, frame),
+        }
+    }
+
+    fn run_timers(&mut self) {
+        while let Some(&(due, key)) = self.delayed.front()
+            && due <= self.now
+        {
+            self.delayed.pop_front();
+            if let Some(index) = self.tcbs.live(key) {
+                let facts = &mut self.tcbs[index].facts;
+                facts.clear(Facts::ACK_DELAYED);
+                if facts.has(Facts::ACK_OWED) {
+                    facts.set(Facts::ACK_NOW);
+                    self.list(index);
+                }
+            }
+        }
+        let mut due = std::mem::take(&mut self.due);
+        self.more |= self.wheel.expire(self.now, TIMERS_A_TURN, &mut due);
+        for index in due.drain(..) {
+            self.timer_fired(index);
+        }
+        self.due = due;
+        for _ in 0..TIMERS_A_TURN {
+            let Some(index) = self.half_open.due(self.now) else { break };
+            self.half_open_due(index);
+        }
+        for _ in 0..TIMERS_A_TURN {
+            let Some(index) = self.time_waits.next(self.now) else { break };
+            self.forget_time_wait(index);
+        }
+    }
+
+    /// The earliest that anything is due.
+    pub(crate) fn next_due(&self) -> Option<Mono> {
+        if self.more || !self.events.is_empty() || !self.consume.is_empty() || !self.listed.is_empty() {
+            return Some(self.now);
+        }
+        [
+            self.wheel.next_deadline(),
+            self.delayed.front().map(|&(due, _)| due),
+            self.half_open.next_timeout(),
+            self.time_waits.next_timeout(),
+            self.retry_at,
+            self.port.next_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// What is in use, for checks and snapshots.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            connections: self.tcbs.len(),
+            half_open: self.half_open.len(),
+            time_wait: self.time_waits.len(),
+            cold: self.cold.len(),
+            kept_frames: self.kept_frames as usize,
+            timers: self.wheel.len(),
+            links: self.links.len(),
+            remotes: self.remotes.len(),
+            demux: self.demux.len(),
+            events: self.events.len(),
+        }
+    }
+}
+
+/// What a stack has in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Connections with a block.
+    pub connections: usize,
+    /// Half-open connections.
+    pub half_open: usize,
+    /// TIME-WAIT records.
+    pub time_wait: usize,
+    /// Connections with cold state.
+    pub cold: usize,
+    /// Frames kept for reassembly.
+    pub kept_frames: usize,
+    /// Timers armed.
+    pub timers: usize,
+    /// Link address pairs.
+    pub links: usize,
+    /// IPv6 addresses.
+    pub remotes: usize,
+    /// Entries of the table.
+    pub demux: usize,
+    /// Events that were not taken.
+    pub events: usize,
+}
+
+impl<P: Port> std::fmt::Debug for Tcp<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tcp")
+            .field("usage", &self.usage())
+            .field("drops", &self.drops)
+            .finish_non_exhaustive()
+    }
+}

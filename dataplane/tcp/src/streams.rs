@@ -1,0 +1,212 @@
+//! The stack as byte streams for a shard.
+
+use pelton_base::{
+    ByteStreams, Ending, Key, Mono, Peer, SendQueue, SharedLogs, StreamEvent, StreamId, Transmit,
+};
+use pelton_packet::Port;
+
+use crate::chunk::Chunk;
+use crate::handshake::listener_of;
+use crate::stack::{Event, Tcp};
+use crate::tcb::{Facts, State};
+
+impl<P: Port> Tcp<P> {
+    fn index(&self, stream: StreamId) -> Option<u32> {
+        self.tcbs.live(Key::from_u64(stream.0))
+    }
+
+    /// The index of a stream that still has an owner.
+    fn owned(&self, stream: StreamId) -> Option<u32> {
+        self.index(stream).filter(|&index| !self.tcbs[index].facts.has(Facts::ORPHAN))
+    }
+
+    fn give_back(&mut self, chunk: Chunk) {
+        if let Chunk::Frame(frame) = chunk {
+            self.port.put(frame);
+        }
+    }
+
+    /// An event as the shard sees it, if it still is one.
+    fn turn_out(&mut self, event: Event) -> Option<StreamEvent<Chunk>> {
+        match event {
+            Event::Opened(key) => {
+                let index = self.tcbs.live(key)?;
+                self.tcbs[index].facts.set(Facts::ANNOUNCED);
+                let stream = StreamId(key.to_u64());
+                Some(StreamEvent::Opened { stream, peer: self.peer(stream)? })
+            }
+            Event::Data(key, chunk) => {
+                let live = self.tcbs.live(key);
+                let hot = live.map(|index| &self.tcbs[index]);
+                match hot {
+                    Some(hot)
+                        if hot.facts.has(Facts::BOUND)
+                            && (!hot.facts.has(Facts::APP_CLOSED) || hot.facts.has(Facts::PEER_CLOSED)) =>
+                    {
+                        Some(StreamEvent::Data { token: hot.token, chunk })
+                    }
+                    _ => {
+                        self.give_back(chunk);
+                        None
+                    }
+                }
+            }
+            Event::Service(key) => {
+                let index = self.tcbs.live(key)?;
+                let hot = &self.tcbs[index];
+                // The shard may have transmitted meanwhile.
+                let wanted = hot.facts.has(Facts::SERVICE) && hot.facts.has(Facts::BOUND);
+                wanted.then_some(StreamEvent::Writable { token: hot.token })
+            }
+            Event::Closed { key, token, why } => {
+                let token = self.tcbs.live(key).map_or(token, |index| self.tcbs[index].token);
+                (token != u64::MAX).then_some(StreamEvent::Closed { token, why })
+            }
+        }
+    }
+}
+
+impl<P: Port> ByteStreams for Tcp<P> {
+    type Chunk = Chunk;
+    type Handover = ();
+
+    fn poll(&mut self, now: Mono) {
+        self.turn(now);
+    }
+
+    fn next(&mut self) -> Option<StreamEvent<Chunk>> {
+        while let Some(event) = self.events.pop_front() {
+            if let Some(event) = self.turn_out(event) {
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    fn recycle(&mut self, chunk: Chunk) {
+        self.give_back(chunk);
+    }
+
+    fn bind(&mut self, stream: StreamId, token: u64) {
+        if let Some(index) = self.owned(stream) {
+            let hot = &mut self.tcbs[index];
+            hot.token = token;
+            hot.facts.set(Facts::BOUND);
+        }
+    }
+
+    fn pause_read(&mut self, stream: StreamId) {
+        // There is nothing to hold back here: what comes is bounded by the window, which closes as the shard does
+        // not use what it gets.
+        if let Some(index) = self.index(stream) {
+            self.tcbs[index].facts.set(Facts::PAUSED);
+        }
+    }
+
+    fn resume_read(&mut self, stream: StreamId) {
+        if let Some(index) = self.index(stream) {
+            self.tcbs[index].facts.clear(Facts::PAUSED);
+        }
+    }
+
+    #[inline]
+    fn consumed(&mut self, stream: StreamId, n: usize) {
+        let Some(index) = self.index(stream) else { return };
+        let limit = self.settings.receive_window_bytes;
+        let hot = &mut self.tcbs[index];
+        hot.held = hot.held.saturating_sub(n.min(u32::MAX as usize) as u32);
+        let candidate = hot.rcv_nxt + limit.saturating_sub(hot.held);
+        // RFC 9293 3.8.6.2.2: the peer is told when it is worth a segment of its own.
+        let worth = (2 * u32::from(hot.mss)).min(limit / 2);
+        if hot.rcv_edge.lt(candidate) && candidate.since(hot.rcv_edge) >= worth && hot.state.receives() {
+            hot.facts.set(Facts::ACK_NOW);
+            self.list(index);
+        }
+    }
+
+    fn transmit(&mut self, stream: StreamId, queue: &mut SendQueue, logs: &mut SharedLogs) -> Transmit {
+        let Some(index) = self.owned(stream) else { return Transmit::Gone };
+        let hot = &mut self.tcbs[index];
+        if matches!(hot.state, State::SynSent | State::SynReceived) {
+            hot.facts.clear(Facts::SERVICE);
+            return Transmit::Blocked;
+        }
+        // The FIN is acknowledged too, but was never queued.
+        let acked = (hot.snd_una.since(hot.queue_seq) as usize).min(queue.len());
+        if acked > 0 {
+            queue.consume(acked, logs);
+            hot.queue_seq += acked as u32;
+        }
+        self.send_queue(index, queue, logs);
+        if self.tcbs[index].facts.has(Facts::BLOCKED) { Transmit::Blocked } else { Transmit::Drained }
+    }
+
+    fn close(&mut self, stream: StreamId, how: Ending) {
+        let Some(index) = self.owned(stream) else { return };
+        let hot = &mut self.tcbs[index];
+        let opening = matches!(hot.state, State::SynSent | State::SynReceived);
+        if how == Ending::Abort || opening {
+            if hot.state != State::SynSent {
+                self.reset_peer(index);
+            }
+            self.end(index, pelton_base::StreamEnd::Local);
+            return;
+        }
+        if hot.facts.has(Facts::APP_CLOSED) {
+            return;
+        }
+        hot.facts.set(Facts::APP_CLOSED);
+        hot.facts.put(Facts::GRACEFUL, how == Ending::Graceful);
+        self.linger(index, self.settings.linger_ms);
+        self.send_fin(index);
+        if self.tcbs[index].facts.has(Facts::FIN_SENT) {
+            self.disown_when_sent(index);
+        }
+    }
+
+    fn detach(&mut self, _stream: StreamId) -> Option<()> {
+        None
+    }
+
+    fn attach(&mut self, _handover: ()) -> Option<(StreamId, Peer)> {
+        None
+    }
+
+    fn can_hand_over(&self) -> bool {
+        false
+    }
+
+    fn peer(&self, stream: StreamId) -> Option<Peer> {
+        let index = self.index(stream)?;
+        let listener = listener_of(self.locals.get(self.tcbs[index].local));
+        Some(Peer { remote: self.tuple_of(index).remote, listener })
+    }
+
+    fn next_timeout(&self) -> Option<Mono> {
+        self.next_due()
+    }
+
+    fn end_turn(&mut self) {
+        self.finish_listed();
+        self.port.flush(self.now);
+    }
+
+    fn stop_listening(&mut self) {
+        self.locals.stop_listening();
+    }
+
+    fn figures(&self) -> Vec<(&'static str, u64)> {
+        let usage = self.usage();
+        self.counters()
+            .iter()
+            .chain(self.drops().iter())
+            .chain(self.packet_drops().iter())
+            .chain([
+                ("connections", usage.connections as u64),
+                ("half_open", usage.half_open as u64),
+                ("time_wait", usage.time_wait as u64),
+            ])
+            .chain(self.port.figures())
+            .collect()
+    }
+}

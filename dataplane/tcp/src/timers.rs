@@ -1,0 +1,270 @@
+//! The timer of a connection: one entry in the wheel for whichever of its deadlines is next. A deadline that moves
+//! later only changes a word; the entry fires at the old time, sees that, and moves itself.
+
+use pelton_base::{Mono, StreamEnd};
+use pelton_packet::Port;
+
+use crate::ack::has_come;
+use crate::counters::TcpCounter;
+use crate::seq::time_lt;
+use crate::stack::Tcp;
+use crate::tcb::{Facts, State, Timer};
+
+impl<P: Port> Tcp<P> {
+    /// A 32-bit time near now as an instant.
+    fn instant(&self, at_ms: u32) -> Mono {
+        let ahead = at_ms.wrapping_sub(self.now_ms) as i32;
+        Mono::from_ms(self.now.as_ms().saturating_add_signed(i64::from(ahead)))
+    }
+
+    pub(crate) fn set_timer(&mut self, index: u32, timer: Timer, at_ms: u32) {
+        let hot = &mut self.tcbs[index];
+        hot.timer = timer;
+        hot.timer_at_ms = at_ms;
+        self.arm(index);
+    }
+
+    /// What the connection waits for now, after something was sent or acknowledged.
+    pub(crate) fn rearm(&mut self, index: u32) {
+        let now_ms = self.now_ms;
+        let hot = &mut self.tcbs[index];
+        let rto_ms = hot.rto_ms(&self.settings);
+        if hot.flight() == 0 {
+            // RFC 6298 5.2.
+            hot.timer = Timer::None;
+            if hot.facts.has(Facts::BLOCKED) {
+                self.rearm_blocked(index);
+            }
+            return;
+        }
+        if hot.snd_wnd == 0 && matches!(hot.state, State::Established | State::CloseWait) {
+            self.set_timer(index, Timer::Persist, now_ms.wrapping_add(rto_ms));
+            return;
+        }
+        // RFC 8985 7.2: not while a loss is being repaired, and one probe per silence.
+        let probe = !hot.recovering()
+            && !hot.facts.has(Facts::PROBED.or(Facts::ORPHAN))
+            && hot.state != State::SynSent
+            && hot.state != State::SynReceived
+            && hot.srtt_us != 0;
+        if probe {
+            let mut wait_us = u64::from(hot.srtt_us) * 2;
+            if hot.flight() <= hot.payload_max() {
+                wait_us += u64::from(self.settings.peer_ack_delay_ms) * 1_000;
+            }
+            let wait_ms = wait_us.div_ceil(1_000).max(2) as u32;
+            if wait_ms < rto_ms {
+                self.set_timer(index, Timer::TailProbe, now_ms.wrapping_add(wait_ms));
+                return;
+            }
+        }
+        self.set_timer(index, Timer::Retransmit, now_ms.wrapping_add(rto_ms));
+    }
+
+    /// Nothing is under way and what is queued may not leave: the window is probed, RFC 9293 3.8.6.1.
+    pub(crate) fn rearm_blocked(&mut self, index: u32) {
+        let hot = &mut self.tcbs[index];
+        if hot.timer != Timer::Persist {
+            hot.stalled_ms = self.now_ms;
+        }
+        let at = self.now_ms.wrapping_add(hot.rto_ms(&self.settings));
+        self.set_timer(index, Timer::Persist, at);
+    }
+
+    pub(crate) fn linger(&mut self, index: u32, ms: u32) {
+        let hot = &mut self.tcbs[index];
+        hot.linger_at_ms = self.now_ms.wrapping_add(ms);
+        hot.facts.set(Facts::LINGER);
+        self.arm(index);
+    }
+
+    /// The next of a connection's deadlines.
+    fn deadline(&self, index: u32) -> Option<u32> {
+        let hot = &self.tcbs[index];
+        let mut next = (hot.timer != Timer::None).then_some(hot.timer_at_ms);
+        let mut also = |at: u32| {
+            next = Some(next.map_or(at, |next| if time_lt(at, next) { at } else { next }));
+        };
+        if hot.facts.has(Facts::LINGER) {
+            also(hot.linger_at_ms);
+        }
+        if let Some(at) = self.keep_alive_at(index) {
+            also(at);
+        }
+        next
+    }
+
+    /// When the peer is asked whether it is there. Not while something is under way: that asks too; nor while the
+    /// shard holds the connection's data back.
+    fn keep_alive_at(&self, index: u32) -> Option<u32> {
+        let settings = &self.settings;
+        let hot = &self.tcbs[index];
+        let wanted = settings.keep_alive_idle_ms != 0
+            && matches!(hot.state, State::Established | State::CloseWait)
+            && hot.flight() == 0
+            && !hot.facts.has(Facts::PAUSED);
+        wanted.then(|| {
+            let waited = u32::from(hot.probes).wrapping_mul(settings.keep_alive_interval_ms);
+            hot.last_rx_ms.wrapping_add(settings.keep_alive_idle_ms).wrapping_add(waited)
+        })
+    }
+
+    /// Has the wheel fire no later than the next deadline.
+    pub(crate) fn arm(&mut self, index: u32) {
+        let Some(at) = self.deadline(index) else { return };
+        let hot = &mut self.tcbs[index];
+        if hot.facts.has(Facts::WHEEL) && !time_lt(at, hot.wheel_at_ms) {
+            return;
+        }
+        hot.facts.set(Facts::WHEEL);
+        hot.wheel_at_ms = at;
+        self.wheel.set(index, self.instant(at));
+    }
+
+    pub(crate) fn timer_fired(&mut self, index: u32) {
+        let hot = &mut self.tcbs[index];
+        debug_assert!(hot.generation & 1 == 1, "a timer of a live connection");
+        hot.facts.clear(Facts::WHEEL);
+        if hot.timer != Timer::None && has_come(hot.timer_at_ms, self.now_ms) {
+            let generation = hot.generation;
+            match std::mem::take(&mut hot.timer) {
+                Timer::None => {}
+                Timer::Retransmit => self.retransmission_due(index),
+                Timer::TailProbe => self.tail_probe_due(index),
+                Timer::Reorder => self.reorder_due(index),
+                Timer::Persist => self.persist_due(index),
+            }
+            if self.tcbs[index].generation != generation {
+                return;
+            }
+        }
+        let hot = &mut self.tcbs[index];
+        if hot.facts.has(Facts::LINGER) && has_come(hot.linger_at_ms, self.now_ms) {
+            hot.facts.clear(Facts::LINGER);
+            self.linger_expired(index);
+            return;
+        }
+        if let Some(at) = self.keep_alive_at(index)
+            && has_come(at, self.now_ms)
+        {
+            let hot = &mut self.tcbs[index];
+            // RFC 9293 3.8.4.
+            if hot.probes >= self.settings.keep_alive_probes {
+                self.give_up(index);
+                return;
+            }
+            hot.probes += 1;
+            self.send_keep_alive(index);
+        }
+        self.arm(index);
+    }
+
+    /// Whether a connection has been without progress for too long; it is given up then.
+    fn stalled(&mut self, index: u32) -> bool {
+        let hot = &self.tcbs[index];
+        let stalled_ms = self.now_ms.wrapping_sub(hot.stalled_ms);
+        let stalled = stalled_ms >= self.settings.user_timeout_ms;
+        if stalled {
+            self.give_up(index);
+        }
+        stalled
+    }
+
+    fn give_up(&mut self, index: u32) {
+        self.counters.add(TcpCounter::TimedOut);
+        self.reset_peer(index);
+        self.end(index, StreamEnd::TimedOut);
+    }
+
+    /// RFC 6298 5.4 to 5.7.
+    fn retransmission_due(&mut self, index: u32) {
+        if self.stalled(index) {
+            return;
+        }
+        self.counters.add(TcpCounter::TimeOuts);
+        let hot = &mut self.tcbs[index];
+        match hot.state {
+            State::SynSent | State::SynReceived => {
+                hot.backoff = hot.backoff.saturating_add(1);
+                self.send_syn(index);
+                let rto_ms = self.tcbs[index].rto_ms(&self.settings);
+                self.set_timer(index, Timer::Retransmit, self.now_ms.wrapping_add(rto_ms));
+                return;
+            }
+            _ => {}
+        }
+        // RFC 5681 3.1: the threshold comes down once, not each time the same segment is lost.
+        if hot.backoff == 0 || !hot.facts.has(Facts::LOSS) {
+            hot.reduce();
+        }
+        hot.cwnd = hot.payload_max();
+        hot.recover = hot.snd_max;
+        hot.dup_acks = 0;
+        hot.backoff = hot.backoff.saturating_add(1);
+        hot.facts.clear(Facts::RECOVERY);
+        hot.facts.set(Facts::LOSS.or(Facts::RESEND_HEAD).or(Facts::RETRANSMITTED));
+        self.suspect_black_hole(index);
+        self.lose(index, None);
+        let rto_ms = self.tcbs[index].rto_ms(&self.settings);
+        self.set_timer(index, Timer::Retransmit, self.now_ms.wrapping_add(rto_ms));
+        self.resend_soon(index);
+    }
+
+    /// Has something sent again that is under way: by way of the shard, whose queue holds it, or at once if it is
+    /// nothing but our FIN.
+    fn resend_soon(&mut self, index: u32) {
+        let hot = &self.tcbs[index];
+        if hot.facts.has(Facts::FIN_SENT) && hot.flight() == 1 {
+            let seq = hot.snd_una;
+            if self.send_fin_segment(index, seq) {
+                self.counters.add(TcpCounter::Retransmissions);
+                let now_us = self.now_us;
+                let hot = &mut self.tcbs[index];
+                hot.facts.set(Facts::RETRANSMITTED);
+                hot.facts.clear(Facts::RESEND_HEAD);
+                if let Some(cold) = self.cold_of(index) {
+                    cold.flight.resent(seq, seq + 1, now_us);
+                }
+            } else {
+                self.wait(index);
+            }
+            return;
+        }
+        self.serve(index);
+    }
+
+    /// RFC 8985 7.3.
+    fn tail_probe_due(&mut self, index: u32) {
+        let hot = &mut self.tcbs[index];
+        hot.facts.set(Facts::PROBED);
+        let at = self.now_ms.wrapping_add(hot.rto_ms(&self.settings));
+        if hot.facts.has(Facts::FIN_SENT) && hot.flight() == 1 {
+            self.counters.add(TcpCounter::TailProbes);
+        } else {
+            hot.facts.set(Facts::TAIL_PROBE);
+        }
+        self.set_timer(index, Timer::Retransmit, at);
+        self.resend_soon(index);
+    }
+
+    /// RFC 8985 6.3: what was waited for is lost by now.
+    fn reorder_due(&mut self, index: u32) {
+        self.detect(index);
+        if self.tcbs[index].timer == Timer::None {
+            self.rearm(index);
+        }
+    }
+
+    /// RFC 9293 3.8.6.1: the window is probed, at growing intervals.
+    fn persist_due(&mut self, index: u32) {
+        if self.stalled(index) {
+            return;
+        }
+        let hot = &mut self.tcbs[index];
+        hot.facts.set(Facts::WINDOW_PROBE);
+        hot.backoff = hot.backoff.saturating_add(1);
+        let rto_ms = hot.rto_ms(&self.settings);
+        self.set_timer(index, Timer::Persist, self.now_ms.wrapping_add(rto_ms));
+        self.serve(index);
+    }
+}
