@@ -232,6 +232,11 @@ impl SharedLogs {
         self.free_if_unused(log);
     }
 
+    /// How many logs are open or named by a queue, for checks.
+    pub fn in_use(&self) -> usize {
+        self.logs.len() - self.free.len()
+    }
+
     /// The bytes of a range.
     #[inline]
     pub fn bytes(&self, range: SharedRange) -> &[u8] {

@@ -55,6 +55,11 @@ impl LiveTopics {
         Self { by_session: HashMap::with_hasher(key) }
     }
 
+    /// How many sessions have topics remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.by_session.len()
+    }
+
     #[cold]
     pub(crate) fn note(&mut self, session: u32, key: HashKey, topic: &[u8]) {
         let topics = self.by_session.entry(session).or_insert_with(|| HashSet::with_hasher(key));

@@ -22,6 +22,7 @@
 //! | [`access`] | who may connect, publish and subscribe |
 //! | [`persist`] | what goes to storage, and what waits for it |
 //! | [`peers`] | what shards say to each other, staged per target |
+//! | [`holdings`] | what is held at a moment, for checks |
 #![forbid(unsafe_code)]
 
 pub mod access;
@@ -38,6 +39,7 @@ pub mod effects;
 mod expiry;
 mod fanout;
 mod fetch;
+pub mod holdings;
 pub mod inflight;
 pub mod link;
 mod mesh;

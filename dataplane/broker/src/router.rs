@@ -431,6 +431,11 @@ impl Router {
         self.filters.len()
     }
 
+    /// How many hashes of exact filters of other shards are known.
+    pub fn exact_route_count(&self) -> usize {
+        self.remote_exact.len()
+    }
+
     /// How many topics are remembered.
     pub fn topic_count(&self) -> usize {
         self.topics.len()

@@ -157,6 +157,18 @@ impl<T: ByteStreams> Shard<T> {
         self.conns.iter().flatten().filter_map(|conn| conn.rest.as_ref()).map(|rest| rest.bytes.len()).sum()
     }
 
+    /// What the shard itself holds besides its broker, for checks: names and amounts.
+    pub fn held(&self) -> [(&'static str, usize); 6] {
+        [
+            ("connections", self.conns.iter().flatten().count()),
+            ("waiting_for_room", self.waiting.len()),
+            ("leaving", self.leaving.len()),
+            ("last_words", self.last_words.len()),
+            ("own_messages", self.own.len()),
+            ("held_input_bytes", self.held_bytes()),
+        ]
+    }
+
     // ---- storage -----------------------------------------------------------------------------------------
 
     /// From here on the shard has a storage.

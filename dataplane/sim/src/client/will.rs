@@ -1,0 +1,159 @@
+//! Wills of a client, and what the standard says must become of each (5.0 section 3.1.2.5).
+
+use pelton_base::Mono;
+use pelton_mqtt::{Connect, QoS, TopicName, Will};
+
+use super::{Client, Link, Stand};
+use crate::ledger::{Ledger, Message, MessageNo};
+use crate::stage::Stage;
+
+/// What must become of a will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WillFate {
+    /// Its connection stands, or nothing is known yet.
+    Open,
+    /// It must be published, not before this instant.
+    Published(Mono),
+    /// It must not be published.
+    Discarded,
+    /// Either, as far as a client can know.
+    Unknown,
+}
+
+/// One will.
+#[derive(Clone, Debug)]
+pub struct WillRecord {
+    /// The message it is, or would be.
+    pub message: MessageNo,
+    /// Will Delay Interval, in seconds.
+    pub delay_seconds: u32,
+    /// What must become of it.
+    pub fate: WillFate,
+}
+
+impl WillRecord {
+    /// Encodes a CONNECT with this will.
+    pub(super) fn put_into(&self, ledger: &Ledger, connect: &Connect<'_>, bytes: &mut Vec<u8>) {
+        let message = &ledger.messages[self.message];
+        let topic = TopicName::new(&message.topic).expect("a valid topic");
+        let will = Will {
+            topic,
+            payload: &message.payload,
+            qos: message.qos,
+            retain: message.retain,
+            delay_interval: self.delay_seconds,
+            properties: pelton_mqtt::PublishProperties::NONE,
+        };
+        Connect { will: Some(will), ..*connect }.encode(bytes);
+    }
+}
+
+impl Client {
+    /// A will for the next CONNECT; returns its position.
+    pub(super) fn make_will(&mut self, stage: &mut Stage) -> usize {
+        let qos_max = stage.plan.settings.qos_max;
+        let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][stage.rng.below(3) as usize];
+        let delay_seconds = if self.profile.version.is_v5() && stage.rng.chance(500) {
+            stage.rng.between(1, 5) as u32
+        } else {
+            0
+        };
+        let payload = stage.ledger.payload(20);
+        stage.ledger.messages.push(Message {
+            topic: format!("w/{}", self.index),
+            publisher: self.index,
+            session: usize::MAX,
+            qos: qos.min(qos_max),
+            retain: stage.rng.chance(200),
+            payload,
+            expiry: None,
+            marked: false,
+            will: true,
+            sent: stage.step,
+            sent_at: stage.now,
+            accepted: None,
+            accepted_at: None,
+            refused: false,
+            attempts: 1,
+        });
+        self.wills.push(WillRecord {
+            message: stage.ledger.messages.len() - 1,
+            delay_seconds,
+            fate: WillFate::Open,
+        });
+        self.wills.len() - 1
+    }
+
+    /// A connection is gone otherwise than by DISCONNECT.
+    pub(super) fn will_after_loss(&mut self, stage: &Stage, link: &Link, by_broker: bool) {
+        let Some(will) = link.will else { return };
+        let record = &mut self.wills[will];
+        if record.fate != WillFate::Open {
+            return;
+        }
+        record.fate = match link.stand {
+            Stand::Live if by_broker || link.disturbed => {
+                // The broker may have ended it some time ago.
+                if record.delay_seconds == 0 { WillFate::Published(Mono(0)) } else { WillFate::Unknown }
+            }
+            Stand::Live => {
+                let ends_at_once = self.profile.expiry_seconds == 0;
+                let delay = if ends_at_once { 0 } else { record.delay_seconds.min(self.profile.expiry_seconds) };
+                WillFate::Published(stage.now.plus_ms(u64::from(delay) * 1_000))
+            }
+            // Garbage ends a connection as a loss does; after DISCONNECT its fate was set before.
+            Stand::Leaving if link.garbage && !link.disturbed && record.delay_seconds == 0 => {
+                WillFate::Published(Mono(0))
+            }
+            Stand::Awaiting | Stand::Leaving => WillFate::Unknown,
+        };
+    }
+
+    /// A connection was ended by DISCONNECT; `with_will`: with the reason that asks for the will.
+    pub(super) fn will_after_disconnect(&mut self, stage: &Stage, with_will: bool, ends_session: bool) {
+        let Some(link) = &self.link else { return };
+        let Some(will) = link.will else { return };
+        let record = &mut self.wills[will];
+        record.fate = match with_will {
+            false => WillFate::Discarded,
+            true => {
+                let delay = if ends_session { 0 } else { record.delay_seconds.min(self.profile.expiry_seconds) };
+                WillFate::Published(stage.now.plus_ms(u64::from(delay) * 1_000))
+            }
+        };
+    }
+
+    /// Something disturbed a DISCONNECT: whether it was seen is not known.
+    pub(super) fn will_is_unknown(&mut self, link: &Link) {
+        if let Some(will) = link.will {
+            self.wills[will].fate = WillFate::Unknown;
+        }
+    }
+
+    /// A new connection stands: wills that waited for their delay are decided.
+    pub(super) fn wills_after_connack(&mut self, stage: &Stage, resumed: bool) {
+        let present = self.link.as_ref().and_then(|link| link.will);
+        for (position, record) in self.wills.iter_mut().enumerate() {
+            if Some(position) == present || record.delay_seconds == 0 {
+                continue;
+            }
+            if let WillFate::Published(due) = record.fate
+                && stage.now < due
+            {
+                // [MQTT-3.1.3-9] A session that goes on takes its delayed will back; one that ends sends it.
+                record.fate = if resumed {
+                    WillFate::Discarded
+                } else {
+                    WillFate::Published(Mono(0))
+                };
+            } else if record.fate != WillFate::Discarded && resumed {
+                // Close to its time: it may have been sent just before.
+                if let WillFate::Published(due) = record.fate
+                    && stage.now < due.plus_ms(60_000)
+                {
+                    record.fate = WillFate::Unknown;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The deterministic simulator: the whole broker, several shards of it, with model clients and a hostile
+//! network, in one thread, from one seed, in virtual time.
+//!
+//! A [`plan::Plan`] says what a seed decides. A [`world::World`] plays it: clients connect, publish,
+//! subscribe, vanish and come back; the [`network`] delays, cuts, reorders and loses connections; shards take
+//! turns late and in any order, and only when they have a reason to. Meanwhile every byte a client gets is
+//! decoded and held against the rules of the protocol and against the [`ledger`] of what was published and
+//! subscribed. At the end the network heals, everything must come to rest, nobody may miss what was promised
+//! ([`verdict`]), and when all have left the broker must be as empty as it began.
+//!
+//! The same seed plays the same run, event for event, on every machine.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod cluster;
+pub mod ledger;
+pub mod network;
+pub mod plan;
+pub mod run;
+pub mod stage;
+pub mod streams;
+pub mod verdict;
+pub mod world;

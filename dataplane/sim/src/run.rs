@@ -1,0 +1,31 @@
+//! A seed's run from outside: what it was like, or how it failed and how to see it again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::plan::Plan;
+use crate::world::{Report, World};
+
+/// Plays a seed.
+///
+/// # Errors
+/// What the broker did wrong, a panic included, and the command that plays it again.
+pub fn seed(seed: u64, trace: bool) -> Result<Report, String> {
+    let plan = Plan::of_seed(seed);
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = World::new(plan, trace);
+        world.play().map_err(|why| format!("{why} (at {:.6} s, step {})", world.stage.now.0 as f64 / 1e9, world.stage.step))
+    }));
+    let why = match played {
+        Ok(Ok(report)) => return Ok(report),
+        Ok(Err(why)) => why,
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                .unwrap_or_default();
+            format!("panic: {text}")
+        }
+    };
+    Err(format!("seed {seed}: {why}\n    again: cargo run --release -p pelton-sim -- seed {seed} --trace"))
+}

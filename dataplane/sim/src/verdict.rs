@@ -1,0 +1,272 @@
+//! What must hold when everything has come to rest: nobody misses what was promised, every will met its
+//! fate, every shard shows the same retained messages, and they are the right ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pelton_broker::counters::Dropped;
+use pelton_mqtt::QoS;
+
+use crate::client::WillFate;
+use crate::ledger::{Message, MessageNo, Verdict, require};
+use crate::world::World;
+
+/// Counted reasons for which a message of QoS 1 or 2 may not reach a session that lives on.
+const QUEUE_REASONS: [Dropped; 3] =
+    [Dropped::QueueFullOldest, Dropped::QueueFullNewest, Dropped::TooLargeForClient];
+/// And those of a shared group's message.
+const GROUP_REASONS: [Dropped; 7] = [
+    Dropped::QueueFullOldest,
+    Dropped::QueueFullNewest,
+    Dropped::TooLargeForClient,
+    Dropped::NoGroupMember,
+    Dropped::GroupQueueFull,
+    Dropped::SessionEnded,
+    Dropped::Expired,
+];
+
+fn is_promised(message: &Message) -> bool {
+    message.accepted.is_some() && !message.will && !message.refused && !message.payload.is_empty()
+}
+
+/// Every message that was acknowledged to its publisher has reached every session that was surely subscribed
+/// and lives on, but for what was dropped and counted.
+///
+/// # Errors
+/// The messages that are missing.
+pub fn deliveries(world: &World) -> Verdict {
+    let ledger = &world.stage.ledger;
+    let (mut missing, mut expired, mut missing_qos0) = (Vec::new(), Vec::new(), Vec::new());
+    for client in &world.clients {
+        let Some(number) = client.session() else { continue };
+        let session = &ledger.sessions[number];
+        let connected = client.connected_since();
+        for (no, message) in ledger.messages.iter().enumerate().filter(|(_, m)| is_promised(m)) {
+            let Some(accepted) = message.accepted else { continue };
+            let stands = session.subscriptions.iter().filter(|s| {
+                s.group.is_none()
+                    && s.stands(message.sent, accepted)
+                    && !(s.no_local && message.publisher == session.client)
+                    && s.matches(&message.topic)
+            });
+            let mut qos = None;
+            let mut lasts = false;
+            for subscription in stands {
+                qos = qos.max(Some(subscription.qos.min(message.qos)));
+                lasts |= subscription.dropped.is_none();
+            }
+            let Some(qos) = qos else { continue };
+            if session.received.get(&no).is_some_and(|receipt| receipt.any()) {
+                continue;
+            }
+            let line = (no, session.client, &message.topic, qos);
+            if qos == QoS::AtMostOnce {
+                // Surely delivered only if the connection and the subscription stood all the time.
+                if lasts && connected.is_some_and(|since| since < message.sent_at) && message.expiry.is_none() {
+                    missing_qos0.push(line);
+                }
+            } else if message.expiry.is_some() {
+                expired.push(line);
+            } else {
+                missing.push(line);
+            }
+        }
+    }
+    let excused = world.cluster.dropped(&QUEUE_REASONS);
+    require!(
+        missing.len() as u64 <= excused,
+        "{} messages are missing, {excused} were dropped and counted; (message, client, topic, qos): {missing:?}",
+        missing.len()
+    );
+    let excused_expired = excused + world.cluster.dropped(&[Dropped::Expired]);
+    require!(
+        (missing.len() + expired.len()) as u64 <= excused_expired,
+        "{} messages that expire are missing, {excused_expired} were dropped and counted: {expired:?}",
+        expired.len()
+    );
+    let excused = world.cluster.dropped(&[Dropped::OutboundFull, Dropped::TooLargeForClient]);
+    require!(
+        missing_qos0.len() as u64 <= excused,
+        "{} messages of QoS 0 are missing on connections that stood, {excused} were dropped and counted: {missing_qos0:?}",
+        missing_qos0.len()
+    );
+    Ok(())
+}
+
+/// Every acknowledged message that matched a shared group with a member that stays reached one member, and
+/// with QoS 2 no more than one.
+///
+/// # Errors
+/// What is missing, or came twice.
+pub fn groups(world: &World) -> Verdict {
+    let ledger = &world.stage.ledger;
+    let mut members: BTreeMap<(String, String), Vec<(usize, usize)>> = BTreeMap::new();
+    for (number, session) in ledger.sessions.iter().enumerate() {
+        for (position, subscription) in session.subscriptions.iter().enumerate() {
+            if let Some(group) = &subscription.group {
+                let key = (group.clone(), subscription.filter.clone());
+                members.entry(key).or_default().push((number, position));
+            }
+        }
+    }
+    let mut missing = Vec::new();
+    for (group, members) in &members {
+        let receipts = ledger.groups.get(group);
+        for (no, message) in ledger.messages.iter().enumerate() {
+            let came = receipts.and_then(|receipts| receipts.get(&no)).map_or(&[][..], Vec::as_slice);
+            if message.qos == QoS::ExactlyOnce && came.iter().all(|(_, qos, _)| *qos == QoS::ExactlyOnce) {
+                require!(
+                    came.len() <= 1,
+                    "message {no} of QoS 2 came to several members of {group:?}: {came:?}"
+                );
+            }
+            let Some(accepted) = message.accepted else { continue };
+            if !is_promised(message) || message.qos == QoS::AtMostOnce || !came.is_empty() {
+                continue;
+            }
+            let stays = members.iter().any(|&(session, position)| {
+                let session = &ledger.sessions[session];
+                let subscription = &session.subscriptions[position];
+                session.persistent
+                    && session.ended.is_none()
+                    && subscription.dropped.is_none()
+                    && subscription.stands(message.sent, accepted)
+                    && subscription.matches(&message.topic)
+            });
+            if stays {
+                missing.push((no, group, message.qos));
+            }
+        }
+    }
+    let excused = world.cluster.dropped(&GROUP_REASONS);
+    require!(
+        missing.len() as u64 <= excused,
+        "{} messages came to no member of their group, {excused} were dropped and counted: {missing:?}",
+        missing.len()
+    );
+    Ok(())
+}
+
+/// Every will was published or not, as the standard says.
+///
+/// # Errors
+/// The first that was not.
+pub fn wills(world: &World) -> Verdict {
+    let ledger = &world.stage.ledger;
+    let Some(observer) = world.clients[0].session() else {
+        return Err("the observer lost its session".to_owned());
+    };
+    let dropped = world.cluster.dropped(&[Dropped::OutboundFull, Dropped::QueueFullNewest, Dropped::QueueFullOldest]);
+    let received = &ledger.sessions[observer].received;
+    for client in &world.clients {
+        for record in &client.wills {
+            let receipt = received.get(&record.message);
+            let what = format!(
+                "the will of client {} (message {}, delay {} s)",
+                client.index, record.message, record.delay_seconds
+            );
+            match (record.fate, receipt) {
+                (WillFate::Published(due), Some(receipt)) => require!(
+                    due <= receipt.first_at,
+                    "{what} came at {:?}, before it was due at {due:?}",
+                    receipt.first_at
+                ),
+                (WillFate::Published(_), None) => {
+                    require!(dropped != 0, "{what} was not published");
+                }
+                (WillFate::Discarded | WillFate::Open, Some(_)) => {
+                    return Err(format!("{what} was published: {:?}", record.fate));
+                }
+                (WillFate::Discarded | WillFate::Open, None) | (WillFate::Unknown, _) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A topic's retained message as a fresh subscriber sees it.
+pub type View = BTreeMap<String, MessageNo>;
+
+/// What a probe that subscribed to everything got.
+///
+/// # Errors
+/// If it got two messages of one topic.
+pub fn retained_view(world: &World, probe: usize) -> Result<View, String> {
+    let ledger = &world.stage.ledger;
+    let Some(session) = world.clients[probe].session() else {
+        return Err("a probe lost its session".to_owned());
+    };
+    let mut view = View::new();
+    for (&number, receipt) in &ledger.sessions[session].received {
+        let topic = ledger.messages[number].topic.clone();
+        require!(receipt.retained == 1 && receipt.fresh == 0, "a probe got message {number} as {receipt:?}");
+        let other = view.insert(topic, number);
+        require!(other.is_none(), "a probe got messages {other:?} and {number} of one topic");
+    }
+    Ok(view)
+}
+
+/// Every shard shows the same, and what it shows can be what was published last.
+///
+/// # Errors
+/// The first topic of which that is not so.
+pub fn retained(world: &World, views: &[View]) -> Verdict {
+    let ledger = &world.stage.ledger;
+    let mut by_topic: BTreeMap<&str, Vec<MessageNo>> = BTreeMap::new();
+    for (number, message) in ledger.messages.iter().enumerate() {
+        if message.retain && message.attempts != 0 {
+            by_topic.entry(&message.topic).or_default().push(number);
+        }
+    }
+    let mut fates: BTreeMap<MessageNo, WillFate> = BTreeMap::new();
+    for client in &world.clients {
+        fates.extend(client.wills.iter().map(|record| (record.message, record.fate)));
+    }
+    for (topic, numbers) in &by_topic {
+        let mut may: BTreeSet<Option<MessageNo>> = BTreeSet::new();
+        let mut certain = false;
+        for &number in numbers {
+            let message = &ledger.messages[number];
+            let fate = fates.get(&number);
+            if matches!(fate, Some(WillFate::Discarded | WillFate::Open)) {
+                continue;
+            }
+            certain |= message.accepted.is_some() || matches!(fate, Some(WillFate::Published(_)));
+            let superseded = numbers.iter().any(|&other| {
+                let later = &ledger.messages[other];
+                let by_same = later.publisher == message.publisher && other > number && message.attempts == 1;
+                let after = message.accepted.is_some_and(|accepted| later.sent > accepted);
+                later.accepted.is_some() && !message.will && (by_same || after)
+            });
+            if superseded {
+                continue;
+            }
+            let may_be_expired = message.expiry.is_some_and(|seconds| {
+                world.stage.now >= message.sent_at.plus_ms(u64::from(seconds) * 1_000)
+            });
+            if message.payload.is_empty() || may_be_expired {
+                may.insert(None);
+            }
+            if !message.payload.is_empty() {
+                may.insert(Some(number));
+            }
+        }
+        if !certain {
+            may.insert(None);
+        }
+        for (shard, view) in views.iter().enumerate() {
+            let shown = view.get(*topic).copied();
+            require!(
+                may.contains(&shown),
+                "shard {shard} shows message {shown:?} retained on {topic}, and it can only be one of {may:?}"
+            );
+        }
+    }
+    for (shard, view) in views.iter().enumerate() {
+        let expires = |number: &MessageNo| ledger.messages[*number].expiry.is_some();
+        let odd = view.iter().find(|(topic, number)| {
+            !expires(number) && views[0].get(*topic) != Some(*number)
+        });
+        require!(odd.is_none(), "shards 0 and {shard} show different retained messages: {odd:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,424 @@
+//! A run: shards, clients and network from one seed, through trouble to rest.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use pelton_base::{Mono, Rng};
+use pelton_broker::counters::{Dropped, Traffic};
+use pelton_mqtt::{QoS, SubscribeOptions, Version};
+use pelton_shard::Command;
+
+use crate::client::{Client, Profile, SubscribeWish, Wish};
+use crate::cluster::Cluster;
+use crate::ledger::{Ledger, Verdict, require};
+use crate::network::{Network, ToClient, Weather};
+use crate::plan::Plan;
+use crate::stage::{Calendar, Event, Stage};
+use crate::verdict;
+
+/// Events in one run, beyond which it is taken not to end.
+const STEPS_MAX: u64 = 20_000_000;
+/// How long trouble may last, in simulated milliseconds.
+const TROUBLE_MS_MAX: u64 = 2_000_000;
+/// How long the return to rest may take.
+const HEALING_MS_MAX: u64 = 300_000;
+/// At least so long: wills and lost connections come to light.
+const HEALING_MS_MIN: u64 = 60_000;
+
+/// What a run was like.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Events.
+    pub steps: u64,
+    /// Turns of shards.
+    pub turns: u64,
+    /// Simulated milliseconds.
+    pub ms: u64,
+    /// Messages published.
+    pub messages: usize,
+    /// Deliveries to clients.
+    pub deliveries: u64,
+    /// Connections.
+    pub connections: u64,
+    /// Messages dropped and counted.
+    pub dropped: u64,
+    /// Publishes that crossed between shards.
+    pub crossed: u64,
+    /// Packets sent again after a reconnect.
+    pub retransmitted: u64,
+    /// Wills published.
+    pub wills: u64,
+}
+
+/// The world.
+#[derive(Debug)]
+pub struct World {
+    /// What clients and world share.
+    pub stage: Stage,
+    /// The shards.
+    pub cluster: Cluster,
+    /// The clients.
+    pub clients: Vec<Client>,
+}
+
+impl World {
+    /// A world as its plan says, with nobody connected yet.
+    pub fn new(plan: Plan, trace: bool) -> Self {
+        let mut rng = Rng::with_seed(plan.seed);
+        let network = Rc::new(RefCell::new(Network::new(plan.shards, rng.fork(), plan.weather)));
+        let mut stage = Stage {
+            now: Mono::from_ms(1_000),
+            step: 0,
+            network: network.clone(),
+            ledger: Ledger::default(),
+            calendar: Calendar::default(),
+            opened_by: BTreeMap::new(),
+            trace,
+            healing: false,
+            actions_left: plan.actions,
+            rng: rng.fork(),
+            plan,
+        };
+        network.borrow_mut().set_now(stage.now);
+        let wall = stage.wall();
+        let (shards, settings) = (stage.plan.shards, stage.plan.settings.clone());
+        let mut cluster = Cluster::new(shards, &settings, &mut rng, &network, stage.now, wall);
+        cluster.turn_delay_us_max = stage.plan.turn_delay_us_max;
+        cluster.turn_stall_per_mille = stage.plan.turn_stall_per_mille;
+        let clients = (0..stage.plan.clients).map(|index| Client::new(index, &mut rng)).collect();
+        for shard in 0..shards {
+            cluster.wake(&mut stage, shard);
+        }
+        Self { stage, cluster, clients }
+    }
+
+    /// Plays the whole run.
+    ///
+    /// # Errors
+    /// The first thing that the broker did wrong.
+    pub fn play(&mut self) -> Result<Report, String> {
+        self.set_up()?;
+        self.trouble()?;
+        self.heal()?;
+        verdict::deliveries(self)?;
+        verdict::groups(self)?;
+        verdict::wills(self)?;
+        self.check_retained()?;
+        self.leave_all()?;
+        self.check_nothing_is_left()?;
+        Ok(self.report())
+    }
+
+    fn report(&self) -> Report {
+        let tally = self.cluster.tally();
+        Report {
+            steps: self.stage.step,
+            turns: self.cluster.turns,
+            ms: self.stage.now.as_ms(),
+            messages: self.stage.ledger.messages.len(),
+            deliveries: self.stage.ledger.deliveries,
+            connections: self.clients.iter().map(|client| client.connects).sum(),
+            dropped: Dropped::ALL.iter().map(|&reason| tally.dropped.get(reason)).sum(),
+            crossed: tally.traffic.get(Traffic::MeshIn),
+            retransmitted: tally.traffic.get(Traffic::Retransmitted),
+            wills: tally.traffic.get(Traffic::WillsPublished),
+        }
+    }
+
+    // ---- events ------------------------------------------------------------------------------------------
+
+    /// Lets events happen until a time, or until `done`.
+    ///
+    /// # Errors
+    /// The first thing that the broker did wrong.
+    pub fn run(&mut self, until: Mono, mut done: impl FnMut(&mut Self) -> bool) -> Result<bool, String> {
+        self.settle()?;
+        while let Some((at, event)) = self.stage.calendar.next(until) {
+            self.stage.now = self.stage.now.max(at);
+            self.stage.step += 1;
+            require!(self.stage.step < STEPS_MAX, "it goes on and on: {:?}", self.cluster.leftovers());
+            self.stage.network.borrow_mut().set_now(self.stage.now);
+            self.happen(event);
+            self.settle()?;
+            if self.stage.step % 64 == 0 {
+                self.cluster.check_bounds()?;
+            }
+            if done(self) {
+                return Ok(true);
+            }
+        }
+        self.stage.now = self.stage.now.max(until);
+        self.stage.network.borrow_mut().set_now(self.stage.now);
+        Ok(false)
+    }
+
+    fn happen(&mut self, event: Event) {
+        let Self { stage, cluster, clients } = self;
+        match event {
+            Event::Arrive(conn, way) => stage.network.borrow_mut().arrive(conn, way),
+            Event::Turn(shard, number) => cluster.turn(stage, shard, number),
+            Event::Act(index) => self.act(index),
+            Event::Resume(index, conn) => clients[index].resume(stage, conn),
+            Event::Acknowledge(index, conn) => clients[index].acknowledge(stage, conn),
+        }
+    }
+
+    fn act(&mut self, index: usize) {
+        let Self { stage, cluster, clients } = self;
+        if stage.healing {
+            clients[index].heal(stage);
+            return stage.soon(600_000, Event::Act(index));
+        }
+        if stage.actions_left != 0 {
+            stage.actions_left -= 1;
+            let kick = stage.plan.weights.kick;
+            if kick != 0 && index != 0 && stage.rng.below(200) < kick && clients[index].is_live() {
+                clients[index].is_being_kicked(stage);
+                let client_id = clients[index].profile.client_id.clone();
+                cluster.command_all(stage, || Command::Kick(client_id.clone()));
+            } else {
+                clients[index].act(stage);
+            }
+        }
+        let us = stage.plan.pause_us_max;
+        stage.soon(us, Event::Act(index));
+    }
+
+    /// What the network has for the calendar, the shards and the clients.
+    fn settle(&mut self) -> Verdict {
+        loop {
+            let (due, woken, to_client) = {
+                let network = &mut *self.stage.network.borrow_mut();
+                let due = std::mem::take(&mut network.due);
+                (due, std::mem::take(&mut network.woken), network.next_for_client())
+            };
+            for (at, conn, way) in due {
+                self.stage.calendar.enter(at, Event::Arrive(conn, way));
+            }
+            for shard in woken {
+                self.cluster.wake(&mut self.stage, shard);
+            }
+            let Some((conn, what)) = to_client else { return Ok(()) };
+            let Some(&index) = self.stage.opened_by.get(&conn) else { continue };
+            let client = &mut self.clients[index];
+            match what {
+                ToClient::Bytes(bytes) => client.take(&mut self.stage, conn, &bytes)?,
+                ToClient::Closed => client.closed(&mut self.stage, conn, false)?,
+                ToClient::Reset => client.closed(&mut self.stage, conn, true)?,
+            }
+        }
+    }
+
+    fn run_for(&mut self, ms: u64) -> Verdict {
+        let until = self.stage.now.plus_ms(ms);
+        self.run(until, |_| false).map(|_| ())
+    }
+
+    /// Runs until something holds.
+    fn run_until(&mut self, ms: u64, what: &str, mut holds: impl FnMut(&mut Self) -> bool) -> Verdict {
+        if holds(self) {
+            return Ok(());
+        }
+        let until = self.stage.now.plus_ms(ms);
+        let reached = self.run(until, holds)?;
+        require!(reached, "after {} s still not: {what}", ms / 1_000);
+        Ok(())
+    }
+
+    // ---- phases ------------------------------------------------------------------------------------------
+
+    fn set_up(&mut self) -> Verdict {
+        self.clients[0].connect(&mut self.stage, true, false);
+        self.run_until(30_000, "the observer is connected", |world| world.clients[0].is_live())?;
+        let wish = SubscribeWish {
+            filter: "w/#".to_owned(),
+            group: None,
+            options: SubscribeOptions::new(QoS::ExactlyOnce),
+        };
+        self.clients[0].subscribe(&mut self.stage, &[wish], 0);
+        self.run_until(30_000, "the observer has subscribed", |world| world.clients[0].waits_for().is_none())?;
+        let mut left = self.stage.plan.retained_before;
+        if left != 0 {
+            let loader = self.add_client("loader");
+            self.clients[loader].connect(&mut self.stage, true, false);
+            self.run_until(30_000, "the loader is connected", |world| world.clients[loader].is_live())?;
+            while left != 0 {
+                for _ in 0..left.min(100) {
+                    let wish = Wish {
+                        topic: format!("pre/{left}"),
+                        qos: QoS::AtMostOnce,
+                        retain: true,
+                        len: 8,
+                        expiry: None,
+                    };
+                    self.clients[loader].publish(&mut self.stage, wish);
+                    left -= 1;
+                }
+                self.clients[loader].ping(&mut self.stage);
+                self.run_until(30_000, "retained messages are taken", |world| {
+                    world.clients[loader].waits_for().is_none()
+                })?;
+            }
+            self.clients[loader].disconnect(&mut self.stage, false, false);
+        }
+        for index in 0..self.stage.plan.clients {
+            let us = self.stage.plan.pause_us_max;
+            self.stage.soon(us, Event::Act(index));
+        }
+        Ok(())
+    }
+
+    fn trouble(&mut self) -> Verdict {
+        let until = self.stage.now.plus_ms(TROUBLE_MS_MAX);
+        self.run(until, |world| world.stage.actions_left == 0)?;
+        Ok(())
+    }
+
+    fn heal(&mut self) -> Verdict {
+        self.stage.say(|| "everything heals".to_owned());
+        self.stage.healing = true;
+        self.stage.network.borrow_mut().weather =
+            Weather { delay_us_max: 200, piece_bytes_max: 1_400, stall_per_mille: 0, buffer_bytes: (20_000, 20_000) };
+        self.cluster.turn_stall_per_mille = 0;
+        self.cluster.turn_delay_us_max = self.cluster.turn_delay_us_max.min(100);
+        self.run_for(HEALING_MS_MIN)?;
+        let until = self.stage.now.plus_ms(HEALING_MS_MAX);
+        let mut unrest = self.unrest();
+        while !unrest.is_empty() {
+            require!(self.stage.now < until, "it does not come to rest: {unrest:?}");
+            self.run_for(100)?;
+            unrest = self.unrest();
+        }
+        Ok(())
+    }
+
+    /// Who waits for what.
+    fn unrest(&self) -> Vec<String> {
+        let mut unrest = Vec::new();
+        for client in &self.clients {
+            if let Some(what) = client.waits_for() {
+                unrest.push(format!("client {} waits for {what}", client.index));
+            }
+            if client.is_offline() && client.session().is_some() {
+                unrest.push(format!("client {} has a session and is not connected", client.index));
+            }
+        }
+        if !self.cluster.is_quiet() {
+            unrest.push(format!("the shards are not quiet: {:?}", self.cluster.leftovers()));
+        }
+        unrest
+    }
+
+    /// Adds a v5 client with a clean session.
+    pub fn add_client(&mut self, name: &str) -> usize {
+        let index = self.clients.len();
+        let profile = Profile {
+            client_id: format!("{name}-{index}"),
+            version: Version::V5,
+            expiry_seconds: 0,
+            receive_maximum: None,
+            packet_bytes_max: None,
+            alias_maximum: 0,
+            keep_alive: 0,
+            acknowledges_late_us: 0,
+            group: None,
+            observer: true,
+        };
+        self.clients.push(Client::with_profile(index, profile));
+        index
+    }
+
+    /// Runs, with the clients kept alive, until `holds`.
+    fn run_alive(&mut self, ms: u64, what: &str, holds: impl FnMut(&mut Self) -> bool) -> Verdict {
+        self.run_until(ms, what, holds)
+    }
+
+    fn check_retained(&mut self) -> Verdict {
+        let mut views = Vec::new();
+        for shard in 0..self.stage.plan.shards {
+            let probe = self.add_client("probe");
+            self.clients[probe].connect_to(&mut self.stage, shard, true, false);
+            self.run_alive(30_000, "a probe is connected", |world| world.clients[probe].is_live())?;
+            let wish = SubscribeWish {
+                filter: "#".to_owned(),
+                group: None,
+                options: SubscribeOptions::new(QoS::ExactlyOnce),
+            };
+            self.clients[probe].subscribe(&mut self.stage, &[wish], 0);
+            self.run_alive(30_000, "a probe has subscribed", |world| world.clients[probe].waits_for().is_none())?;
+            // Retained messages follow SUBACK; a quarter of a second is a thousand times what they need.
+            self.run_for(250)?;
+            self.run_alive(30_000, "a probe has its messages", |world| {
+                world.clients[probe].waits_for().is_none() && world.cluster.is_quiet()
+            })?;
+            views.push(verdict::retained_view(self, probe)?);
+            self.clients[probe].disconnect(&mut self.stage, false, false);
+            self.run_alive(30_000, "a probe has left", |world| world.clients[probe].is_offline())?;
+        }
+        verdict::retained(self, &views)
+    }
+
+    fn leave_all(&mut self) -> Verdict {
+        // The calendar holds no more actions: whoever leaves stays away.
+        self.stage.calendar.clear_acts();
+        for index in 0..self.clients.len() {
+            if !self.clients[index].is_offline() {
+                self.clients[index].disconnect(&mut self.stage, false, false);
+            }
+        }
+        self.run_until(30_000, "everybody has left", |world| world.clients.iter().all(Client::is_offline))?;
+        for index in 0..self.stage.plan.clients {
+            self.clients[index].profile.expiry_seconds = 0;
+            self.clients[index].profile.keep_alive = 0;
+            self.clients[index].connect(&mut self.stage, true, false);
+        }
+        let count = self.stage.plan.clients;
+        self.run_until(30_000, "everybody is back for the last time", |world| {
+            world.clients[..count].iter().all(Client::is_live)
+        })?;
+        for index in 0..count {
+            self.clients[index].disconnect(&mut self.stage, false, false);
+        }
+        self.run_until(30_000, "everybody has left for good", |world| {
+            world.clients.iter().all(Client::is_offline)
+        })?;
+        self.clear_retained()
+    }
+
+    fn clear_retained(&mut self) -> Verdict {
+        let mut topics: Vec<String> = self
+            .stage
+            .ledger
+            .messages
+            .iter()
+            .filter(|message| message.retain)
+            .map(|message| message.topic.clone())
+            .collect();
+        topics.sort();
+        topics.dedup();
+        let cleaner = self.add_client("cleaner");
+        self.clients[cleaner].connect(&mut self.stage, true, false);
+        self.run_until(30_000, "the cleaner is connected", |world| world.clients[cleaner].is_live())?;
+        for topic in topics {
+            let wish = Wish { topic, qos: QoS::AtMostOnce, retain: true, len: 0, expiry: None };
+            self.clients[cleaner].publish(&mut self.stage, wish);
+        }
+        self.clients[cleaner].ping(&mut self.stage);
+        self.run_until(60_000, "retained messages are cleared", |world| {
+            world.clients[cleaner].waits_for().is_none()
+        })?;
+        self.clients[cleaner].disconnect(&mut self.stage, false, false);
+        self.run_until(30_000, "the cleaner has left", |world| world.clients[cleaner].is_offline())
+    }
+
+    fn check_nothing_is_left(&mut self) -> Verdict {
+        // Past last words, lingering and lost connections.
+        self.run_for(30_000)?;
+        let left = self.cluster.leftovers();
+        require!(left.is_empty(), "left over after everybody has gone: {left:?}");
+        let network = self.stage.network.borrow();
+        require!(network.is_empty(), "connections are left over: {:?}", network.remaining());
+        Ok(())
+    }
+}
