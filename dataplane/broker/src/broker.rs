@@ -160,6 +160,7 @@ impl Broker {
                 clock: Default::default(),
                 overrun: Vec::new(),
                 persist: Persist::new(settings.storage, shard, key),
+                starved: Vec::new(),
                 live_topics: LiveTopics::new(key),
                 key,
                 settings,
@@ -210,6 +211,20 @@ impl Broker {
     /// Whether client ids wait to be given back until other shards have come far enough.
     pub fn waits_for_fence(&self) -> bool {
         !self.releases.is_empty()
+    }
+
+    /// Connections for which something waits until what is queued to them has gone, since the last call: the
+    /// shard calls [`Broker::handle_writable`] when it has.
+    pub fn take_starved(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.core.starved)
+    }
+
+    /// Whether there is work left for the next turn: it does not wait for input.
+    pub fn goes_on(&self) -> bool {
+        !self.fanouts.is_empty()
+            || !self.hungry.is_empty()
+            || !self.core.starved.is_empty()
+            || (!self.wills.is_empty() && !self.peers.is_congested())
     }
 
     /// A connection that waited for room is looked at again.
@@ -336,7 +351,8 @@ impl Broker {
 
     /// A connection that could not send has sent nearly all that was queued.
     pub fn handle_writable(&mut self, key: Key) {
-        let Some(link) = self.core.links.get(key) else { return };
+        let Some(link) = self.core.links.get_mut(key) else { return };
+        link.starved = false;
         let session = link.session;
         if link.is_live() {
             self.core.pump(session);

@@ -34,6 +34,8 @@ pub(crate) struct Core {
     /// Connections whose session's queue overran where the policy is to disconnect.
     pub(crate) overrun: Vec<Key>,
     pub(crate) persist: Persist,
+    /// Connections for which something waits until what is queued to them has gone.
+    pub(crate) starved: Vec<Key>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) mono: Mono,
     pub(crate) wall: Wall,
@@ -133,6 +135,9 @@ impl Core {
             return self.deliver_stored(publication, lazy, at, session_index, terms);
         }
         let window = session.window.get_or_insert_default();
+        if !room {
+            link.starve(session.link, &mut self.starved);
+        }
         if !room || !window.queue.is_empty() || !window.inflight.is_open(link.send_window) {
             return self.enqueue(publication, lazy, session_index, terms);
         }
@@ -241,7 +246,7 @@ impl Core {
             self.pump_stored(session_key);
             return self.read_on(session_key);
         }
-        let Self { links, sessions, messages, out, tally, clock, settings, wall, .. } = self;
+        let Self { links, sessions, messages, out, tally, clock, settings, starved, wall, .. } = self;
         let Some(session) = sessions.get_mut(session_key) else { return };
         let Session { window: Some(window), link: link_key, expiry_seconds, .. } = session else { return };
         let Some(link) = links.get_mut(*link_key) else { return };
@@ -311,6 +316,9 @@ impl Core {
             );
             delivery.identifiers = queued.identifiers;
             window.inflight.push(at, delivery);
+        }
+        if out.queued(link_key.index) >= limit {
+            link.starve(*link_key, starved);
         }
     }
 }

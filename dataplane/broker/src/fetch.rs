@@ -80,12 +80,14 @@ impl LiveTopics {
 impl Core {
     /// Whether a session can take retained messages now: it is connected, and what it was sent before has
     /// nearly all gone.
-    fn takes_retained(&self, key: Key) -> bool {
+    fn takes_retained(&mut self, key: Key) -> bool {
         let Some(session) = self.sessions.get(key) else { return false };
-        let Some(link) = self.links.get(session.link) else { return false };
-        link.is_live()
-            && self.out.queued(session.link.index) < PAGE_BYTES
-            && session.window.as_ref().is_none_or(|window| window.queue.is_empty())
+        let Some(link) = self.links.get_mut(session.link) else { return false };
+        if self.out.queued(session.link.index) >= PAGE_BYTES {
+            link.starve(session.link, &mut self.starved);
+            return false;
+        }
+        link.is_live() && session.window.as_ref().is_none_or(|window| window.queue.is_empty())
     }
 
     /// Delivers one retained message.

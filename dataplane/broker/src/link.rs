@@ -67,6 +67,8 @@ pub struct Link {
     pub(crate) state: State,
     pub(crate) version: Version,
     pub(crate) hold: Option<Hold>,
+    /// Something waits for room in what is queued to it; the shard says when there is some.
+    pub(crate) starved: bool,
     /// The client wants reason strings and user properties on any packet (Request Problem Information).
     pub(crate) problem_information: bool,
     /// It published to other shards: its client id is given back only when they have it all.
@@ -109,6 +111,7 @@ impl Link {
             state: State::New,
             version: Version::V311,
             hold: None,
+            starved: false,
             problem_information: true,
             published_far: false,
             claimed_from: None,
@@ -135,6 +138,14 @@ impl Link {
 
     pub(crate) fn extra(&mut self) -> &mut LinkExtra {
         self.extra.get_or_insert_default()
+    }
+
+    /// Something waits until what is queued to this connection, `key`, has gone. It is noted once.
+    #[cold]
+    pub(crate) fn starve(&mut self, key: Key, starved: &mut Vec<Key>) {
+        if !std::mem::replace(&mut self.starved, true) {
+            starved.push(key);
+        }
     }
 
     /// Gives back what an idle connection does not need.

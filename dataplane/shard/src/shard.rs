@@ -104,9 +104,13 @@ impl<T: ByteStreams> Shard<T> {
         self.send_storage();
         self.carry_out();
         self.flush();
+        if self.feed_starved() {
+            self.flush();
+        }
         self.end_last_words();
         self.transport.end_turn();
         let woken = self.mesh.exchange(&mut self.broker.peers);
+        busy |= self.broker.goes_on();
         Turn { busy, until: if busy { mono } else { self.idle_until() }, woken }
     }
 
@@ -622,6 +626,18 @@ impl<T: ByteStreams> Shard<T> {
         if self.conn(key).is_some_and(|conn| !conn.blocked) {
             self.broker.handle_writable(key);
         }
+    }
+
+    /// What waited for what was queued to go out can follow now, where the transport has taken it all; where
+    /// it has not, [`Shard::writable`] comes. Returns whether there was any.
+    fn feed_starved(&mut self) -> bool {
+        let starved = self.broker.take_starved();
+        for &key in &starved {
+            if self.conn(key).is_some_and(|conn| !conn.blocked) {
+                self.broker.handle_writable(key);
+            }
+        }
+        !starved.is_empty()
     }
 
     fn idle_until(&self) -> Mono {
