@@ -16,6 +16,8 @@ pub(crate) struct Conn {
     pub(crate) listener: u16,
     /// The transport has not taken all that was queued; it says when to go on.
     pub(crate) blocked: bool,
+    /// It stands in the line of those that wait for room.
+    pub(crate) in_line: bool,
     /// It is ended when what is queued has gone.
     pub(crate) closing: Option<pelton_base::Ending>,
     pub(crate) rest: Option<Box<Rest>>,

@@ -369,7 +369,10 @@ impl<T: ByteStreams> Shard<T> {
                 StreamEvent::Writable { token } => self.writable(Key::from_u64(token)),
                 StreamEvent::Closed { token, why } => {
                     let key = Key::from_u64(token);
-                    if self.conn(key).is_some() {
+                    if let Some(conn) = self.conn(key) {
+                        if conn.in_line {
+                            self.waiting.retain(|&other| other != key);
+                        }
                         self.broker.handle_closed(key, why);
                         self.conns[key.index] = None;
                     }
@@ -381,7 +384,7 @@ impl<T: ByteStreams> Shard<T> {
     fn open(&mut self, key: Key, stream: pelton_base::StreamId, listener: u16) {
         self.conns.grow_to(key.index);
         self.conns[key.index] =
-            Some(Conn { key, stream, listener, blocked: false, closing: None, rest: None });
+            Some(Conn { key, stream, listener, blocked: false, in_line: false, closing: None, rest: None });
         self.transport.bind(stream, key.to_u64());
     }
 
@@ -463,9 +466,7 @@ impl<T: ByteStreams> Shard<T> {
                 let rest = Rest { bytes: bytes.to_vec(), need: 0, held: true, unreported };
                 conn.rest = Some(Box::new(rest));
                 self.transport.pause_read(stream);
-                if self.broker.waits_for_room(key) {
-                    self.waiting.push_back(key);
-                }
+                self.stand_in_line(key);
             }
             Fed::HandOver(to) => {
                 let rest = Rest { bytes: bytes.to_vec(), need: 0, held: true, unreported: 0 };
@@ -473,6 +474,16 @@ impl<T: ByteStreams> Shard<T> {
                 self.transport.pause_read(stream);
                 self.hand_over(key, to);
             }
+        }
+    }
+
+    /// A connection whose input is held until there is room stands in line for it, once.
+    fn stand_in_line(&mut self, key: Key) {
+        if self.broker.waits_for_room(key)
+            && let Some(conn) = self.conn(key)
+            && !std::mem::replace(&mut conn.in_line, true)
+        {
+            self.waiting.push_back(key);
         }
     }
 
@@ -491,9 +502,7 @@ impl<T: ByteStreams> Shard<T> {
             if let Some(conn) = self.conn(key) {
                 conn.rest = Some(Box::new(Rest { unreported: 0, ..*rest }));
             }
-            if self.broker.waits_for_room(key) {
-                self.waiting.push_back(key);
-            }
+            self.stand_in_line(key);
             return;
         }
         if fed != Fed::Empty {
@@ -515,6 +524,9 @@ impl<T: ByteStreams> Shard<T> {
                     break;
                 }
                 let Some(key) = self.waiting.pop_front() else { break };
+                if let Some(conn) = self.conn(key) {
+                    conn.in_line = false;
+                }
                 self.broker.release_hold(key);
                 self.resume(key);
                 self.flush_urgent();

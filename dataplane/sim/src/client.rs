@@ -128,9 +128,10 @@ struct Link {
     under_way: BTreeSet<u16>,
     /// PUBLISHes with QoS 1 and 2 received on this connection, whose identifier was not free since.
     seen: BTreeSet<u16>,
-    pings: u32,
-    /// QoS 0 publishes sent, and the answers that tell that they were taken.
-    taken_with: VecDeque<MessageNo>,
+    pings: u64,
+    pings_answered: u64,
+    /// QoS 0 publishes, each with the number of the PINGREQ that follows: its answer tells that they were taken.
+    taken_with: VecDeque<(u64, MessageNo)>,
     late: Vec<u8>,
     late_ids: Vec<u16>,
     /// Something other than this client may end it: its end says nothing about what was sent.
@@ -239,7 +240,7 @@ impl Client {
         if !self.requests.is_empty() {
             return Some(format!("answers to {:?}", self.requests));
         }
-        if link.pings != 0 {
+        if link.pings != link.pings_answered {
             return Some("PINGRESP".to_owned());
         }
         if !link.late.is_empty() {
@@ -307,6 +308,7 @@ impl Client {
             under_way: BTreeSet::new(),
             seen: BTreeSet::new(),
             pings: 0,
+            pings_answered: 0,
             taken_with: VecDeque::new(),
             late: Vec::new(),
             late_ids: Vec::new(),

@@ -293,7 +293,8 @@ impl Ledger {
                 message.attempts
             );
         }
-        if first && !message.will && !may_be_fetched {
+        // One that was sent again has no place of its own in the order: some saw it the first time.
+        if first && !message.will && !may_be_fetched && message.attempts == 1 {
             let key = (message.publisher, got.topic.clone(), message.qos, got.qos);
             let last = session.last.insert(key, number);
             require!(last.is_none_or(|last| last < number), "{what} came after {last:?}: out of order");

@@ -144,7 +144,7 @@ impl Client {
             let sent_on = self.link_id();
             self.outbound.push_back(Outbound { id: id.get(), message, qos, released: false, sent_on });
         } else if let Some(link) = &mut self.link {
-            link.taken_with.push_back(message);
+            link.taken_with.push_back((link.pings, message));
         }
         self.transmit(stage, message, packet_id, false);
     }

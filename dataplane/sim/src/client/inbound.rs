@@ -99,8 +99,8 @@ impl Client {
             Packet::UnsubAck(unsuback) => self.unsubscribed(stage, &unsuback),
             Packet::PingResp => {
                 let Some(link) = &mut self.link else { return Ok(()) };
-                require!(link.pings != 0, "PINGRESP without PINGREQ");
-                link.pings -= 1;
+                require!(link.pings != link.pings_answered, "PINGRESP without PINGREQ");
+                link.pings_answered += 1;
                 self.accepted_before_answer(stage);
                 Ok(())
             }
@@ -218,13 +218,13 @@ impl Client {
         message.accepted_at.get_or_insert(now);
     }
 
-    /// Any answer tells that the QoS 0 publishes before its request were taken.
+    /// The answer to a PINGREQ tells that the QoS 0 publishes before it were taken.
     fn accepted_before_answer(&mut self, stage: &mut Stage) {
         let Some(link) = &mut self.link else { return };
-        if link.pings == 0 {
-            for number in std::mem::take(&mut link.taken_with) {
-                self.accepted(stage, number);
-            }
+        let answered = link.pings_answered;
+        let split = link.taken_with.partition_point(|&(ping, _)| ping < answered);
+        for (_, number) in link.taken_with.drain(..split).collect::<Vec<_>>() {
+            self.accepted(stage, number);
         }
     }
 
