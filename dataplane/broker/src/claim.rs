@@ -85,34 +85,31 @@ impl Broker {
     /// A connection claims a client id that is at home here.
     pub(crate) fn claim_here(&mut self, client_id: &str, claimant: Claimant) {
         let hash = self.core.sessions.hash(client_id);
-        if let Some(claim) = self.claims.find(hash, client_id) {
-            let overtaken = claim.waiting.replace(claimant);
-            let kick = !std::mem::replace(&mut claim.kicked, true);
-            let holder = claim.holder;
-            if let Some(overtaken) = overtaken {
-                self.deny(overtaken);
-            }
-            if kick && let Claimant::There { shard, link } = holder {
-                self.peers.send(shard, Item::Kick { link }, &[]);
-            }
-            return;
-        }
         let holder = self.core.sessions.find(client_id).and_then(|key| {
             let connecting = self.core.persist.connecting.get(&key.index).copied();
             connecting.or_else(|| self.core.sessions.get(key).map(|session| session.link))
         });
         if let Some(holder) = holder.filter(|link| !link.is_none()) {
             self.take_over(holder);
-            // What the old connection published may still be on its way to shards that the new one's shard
-            // reaches sooner; on one and the same shard the rings keep the order.
-            if let Claimant::There { .. } = claimant
-                && let Some(claim) = self.claims.find(hash, client_id)
-            {
-                claim.waiting = Some(claimant);
-                return;
-            }
         }
-        self.grant(client_id, claimant);
+        let Some(claim) = self.claims.find(hash, client_id) else {
+            return self.grant(client_id, claimant);
+        };
+        // What the old connection published may still be on its way to shards that the new one's shard
+        // reaches sooner; on one and the same shard the rings keep the order.
+        let same_shard = matches!((claim.holder, claimant), (Claimant::Here(_), Claimant::Here(_)));
+        let overtaken =
+            if same_shard { claim.waiting.take() } else { claim.waiting.replace(claimant) };
+        let kick = !std::mem::replace(&mut claim.kicked, true);
+        let holder = claim.holder;
+        if let Some(overtaken) = overtaken {
+            self.deny(overtaken);
+        }
+        if same_shard {
+            self.grant(client_id, claimant);
+        } else if kick && let Claimant::There { shard, link } = holder {
+            self.peers.send(shard, Item::Kick { link }, &[]);
+        }
     }
 
     fn grant(&mut self, client_id: &str, claimant: Claimant) {
@@ -187,16 +184,15 @@ impl Broker {
             None if published_far && self.peers.shards() > 1 => {
                 let fence = self.peers.fence();
                 let hash = self.core.sessions.hash(client_id);
-                if self.claims.find(hash, client_id).is_some() {
-                    return;
+                let holder = Claimant::Here(key);
+                match self.claims.find(hash, client_id) {
+                    // An earlier connection of this shard is behind a fence still; this one's comes later.
+                    Some(claim) => claim.holder = holder,
+                    None => {
+                        let client_id = client_id.into();
+                        self.claims.insert(Claim { client_id, hash, holder, kicked: true, waiting: None });
+                    }
                 }
-                self.claims.insert(Claim {
-                    client_id: client_id.into(),
-                    hash,
-                    holder: Claimant::Here(key),
-                    kicked: true,
-                    waiting: None,
-                });
                 self.releases.push_back(Release {
                     home: self.me,
                     link: key,
