@@ -98,8 +98,7 @@ impl Broker {
         // What the old connection published may still be on its way to shards that the new one's shard
         // reaches sooner; on one and the same shard the rings keep the order.
         let same_shard = matches!((claim.holder, claimant), (Claimant::Here(_), Claimant::Here(_)));
-        let overtaken =
-            if same_shard { claim.waiting.take() } else { claim.waiting.replace(claimant) };
+        let overtaken = if same_shard { claim.waiting.take() } else { claim.waiting.replace(claimant) };
         let kick = !std::mem::replace(&mut claim.kicked, true);
         let holder = claim.holder;
         if let Some(overtaken) = overtaken {

@@ -197,9 +197,10 @@ impl<H> Mesh<H> {
     /// Whether nothing is under way to this shard, for checks. Chunks on their way back do not count: they are
     /// empty, and are collected whenever the shard has a turn.
     pub fn is_quiet(&self) -> bool {
-        self.peers.iter().flatten().all(|peer| {
-            peer.data_in.is_empty() && peer.reply_in.is_empty() && peer.handover_in.is_empty()
-        })
+        self.peers
+            .iter()
+            .flatten()
+            .all(|peer| peer.data_in.is_empty() && peer.reply_in.is_empty() && peer.handover_in.is_empty())
     }
 }
 

@@ -66,8 +66,11 @@ impl Profile {
             acknowledges_late_us: if rng.chance(250) { 20_000 } else { 0 },
             group: (!observer && rng.chance(250)).then(|| {
                 // All members of a group ask alike, so that what a member misses is another's.
-                [("s/0", "g", QoS::AtLeastOnce), ("s/1", "g", QoS::ExactlyOnce), ("s/#", "h", QoS::AtLeastOnce)]
-                    [rng.below(3) as usize]
+                [
+                    ("s/0", "g", QoS::AtLeastOnce),
+                    ("s/1", "g", QoS::ExactlyOnce),
+                    ("s/#", "h", QoS::AtLeastOnce),
+                ][rng.below(3) as usize]
             }),
             observer,
         }
@@ -117,6 +120,8 @@ struct Link {
     id: ConnId,
     stand: Stand,
     opened_at: Mono,
+    /// CONNACK came.
+    live_at: Mono,
     clean_start: bool,
     input: Vec<u8>,
     reads: bool,
@@ -161,6 +166,8 @@ pub struct Client {
     /// It does not connect before: a CONNECT that was given up may still be under way.
     not_before: Mono,
     disturbed_until: Mono,
+    /// The connection that the present one takes over from; closed if that one comes to nothing.
+    given_up: Option<ConnId>,
     next_id: u16,
     outbound: VecDeque<Outbound>,
     requests: BTreeMap<u16, Request>,
@@ -191,6 +198,7 @@ impl Client {
             last_live_at: Mono(0),
             not_before: Mono(0),
             disturbed_until: Mono(0),
+            given_up: None,
             next_id: 0,
             outbound: VecDeque::new(),
             requests: BTreeMap::new(),
@@ -220,9 +228,9 @@ impl Client {
         self.session.filter(|_| !self.doubtful)
     }
 
-    /// When its present connection was opened.
+    /// When its present connection got CONNACK.
     pub fn connected_since(&self) -> Option<Mono> {
-        self.link.as_ref().map(|link| link.opened_at)
+        self.link.as_ref().map(|link| link.live_at)
     }
 
     /// What it waits for, for the check that everything settles.
@@ -288,7 +296,11 @@ impl Client {
             None => connect.encode(&mut bytes),
         }
         stage.say(|| {
-            format!("client {} connects to shard {shard} as connection {id}, clean {clean_start}, will {will:?}", self.index)
+            let will = will.map(|will| &self.wills[will]);
+            format!(
+                "client {} connects to shard {shard} as connection {id}, clean {clean_start}, {will:?}",
+                self.index
+            )
         });
         stage.network.borrow_mut().client_send(id, &bytes);
         if clean_start {
@@ -298,6 +310,7 @@ impl Client {
             id,
             stand: Stand::Awaiting,
             opened_at: stage.now,
+            live_at: Mono::NEVER,
             clean_start,
             input: Vec::new(),
             reads: true,
@@ -440,6 +453,9 @@ impl Client {
             self.doubtful = true;
         }
         if link.stand == Stand::Awaiting {
+            if let Some(old) = self.given_up.take() {
+                stage.network.borrow_mut().client_close(old);
+            }
             // Longer than anything that is under way can take.
             self.not_before = stage.now.plus_ms(4_000);
         }
@@ -452,6 +468,8 @@ impl Client {
                 self.will_is_unknown(&link);
             }
         }
+        // While the client did not look the broker may have had a reason of its own.
+        let by_broker = by_broker || self.profile.keep_alive != 0 || self.may_be_cut_off(stage);
         self.left_for_sure = certain && !by_broker && !link.disturbed;
         if self.profile.expiry_seconds == 0 {
             self.end_session(stage);

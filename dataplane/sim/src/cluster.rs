@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use pelton_base::{Mono, Rng, Wall};
-use pelton_broker::holdings::Held;
 use pelton_broker::counters::{Dropped, Tally};
+use pelton_broker::holdings::Held;
 use pelton_broker::{Settings, Setup};
 use pelton_shard::{Command, Shard, mesh};
 
@@ -160,6 +160,18 @@ impl Cluster {
     /// Topics remembered, over all shards.
     pub fn topics(&self) -> usize {
         self.seats.iter().map(|seat| seat.shard.broker().router().topic_count()).sum()
+    }
+
+    /// The shards that hold a retained message of a topic, and the beginning of its payload.
+    pub fn retained(&self, topic: &str) -> Vec<(u16, String)> {
+        let mut found = Vec::new();
+        for (number, seat) in self.seats.iter().enumerate() {
+            if let Some(publication) = seat.shard.broker().retained().get(topic.as_bytes()) {
+                let start = &publication.payload[..publication.payload.len().min(8)];
+                found.push((number as u16, String::from_utf8_lossy(start).into_owned()));
+            }
+        }
+        found
     }
 
     /// Everything that is held by any shard.

@@ -109,8 +109,10 @@ pub struct Receipt {
     pub fresh: u32,
     /// Copies with DUP.
     pub resent: u32,
-    /// Copies sent because of a new subscription.
+    /// Copies with RETAIN: sent because of a new subscription, or as published.
     pub retained: u32,
+    /// How many of those there could be.
+    pub retained_times: u32,
     /// QoS of the last copy.
     pub qos: QoS,
     /// When the first copy came.
@@ -252,10 +254,8 @@ impl Ledger {
             .iter()
             .filter(|s| s.matches(&got.topic) && s.may_stand(message.sent, until))
             .collect();
-        let shared: Vec<(String, String)> = possible
-            .iter()
-            .filter_map(|s| s.group.clone().map(|group| (group, s.filter.clone())))
-            .collect();
+        let shared: Vec<(String, String)> =
+            possible.iter().filter_map(|s| s.group.clone().map(|group| (group, s.filter.clone()))).collect();
         if let Some(group) = shared.first() {
             let qos = possible.iter().map(|s| s.qos).max().unwrap_or_default();
             require!(got.qos <= qos, "{what} came by a group with {:?}", got.qos);
@@ -266,16 +266,35 @@ impl Ledger {
             return Ok(());
         }
         let live = judge_live(session, session_no, message, got, &possible, &what, until);
-        let receipt = session.received.get(&number).cloned().unwrap_or_default();
         // A publisher that sends QoS 1 again may be matched again.
         let allowed = if message.qos == QoS::AtLeastOnce { message.attempts } else { 1 };
         let is_new = !got.dup || (got.qos == QoS::ExactlyOnce && !got.known);
         let keeps = possible.iter().any(|s| s.retain_as_published);
-        if got.retain && (!keeps || live.is_err() || (is_new && receipt.fresh >= allowed)) {
-            return Self::receive_retained(session, message, number, got, &what, step);
+        if got.retain {
+            let asked = asked_retained(session, got, step);
+            match judge_retained(session, message, got, &asked, &what) {
+                Err(why) if !keeps || live.is_err() => return Err(why),
+                _ => {}
+            }
+            let times = asked.len() as u32 * message.attempts.max(1) + if keeps { allowed } else { 0 };
+            let receipt = session.received.entry(number).or_default();
+            if !receipt.any() {
+                receipt.first_at = now;
+            }
+            receipt.qos = got.qos;
+            receipt.resent += u32::from(got.dup);
+            receipt.retained += u32::from(is_new);
+            // A copy of before may have been either.
+            let times = times.max(receipt.retained_times);
+            receipt.retained_times = times;
+            require!(
+                receipt.retained <= times,
+                "{what} came {} times with RETAIN, and could come {times} times",
+                receipt.retained
+            );
+            return Ok(());
         }
         live?;
-        let may_be_fetched = got.retain && possible.iter().any(|s| s.handling != RetainHandling::DoNotSend);
         let receipt = session.received.entry(number).or_default();
         let first = !receipt.any();
         receipt.qos = got.qos;
@@ -294,64 +313,54 @@ impl Ledger {
             );
         }
         // One that was sent again has no place of its own in the order: some saw it the first time.
-        if first && !message.will && !may_be_fetched && message.attempts == 1 {
+        if first && !message.will && message.attempts == 1 {
             let key = (message.publisher, got.topic.clone(), message.qos, got.qos);
             let last = session.last.insert(key, number);
             require!(last.is_none_or(|last| last < number), "{what} came after {last:?}: out of order");
         }
         Ok(())
     }
+}
 
-    fn receive_retained(
-        session: &mut SessionRecord,
-        message: &Message,
-        number: MessageNo,
-        got: &Received,
-        what: &str,
-        step: Step,
-    ) -> Verdict {
-        require!(message.retain, "{what} came with RETAIN, and was published without");
-        // A fetch goes on while the connection lasts; a copy that waits in the session comes later.
-        let asks = |s: &&Subscribed| {
-            s.group.is_none()
-                && !s.refused
-                && s.matches(&got.topic)
-                && s.asked <= step
-                && match s.handling {
-                    RetainHandling::Send => true,
-                    RetainHandling::SendIfNew => !s.replaces,
-                    RetainHandling::DoNotSend => false,
-                }
-        };
-        let asked: Vec<&Subscribed> = session.subscriptions.iter().filter(asks).collect();
-        require!(!asked.is_empty(), "{what} on {} came as retained, and nobody asked for it", got.topic);
-        let fits = |s: &&Subscribed| {
-            got.qos == message.qos.min(s.qos)
-                && (!session.version.is_v5()
-                    || got.identifiers.iter().copied().eq((s.identifier != 0).then_some(s.identifier)))
-        };
-        require!(
-            asked.iter().any(fits),
-            "{what} came as retained with {:?} and identifiers {:?}, as none of its subscriptions asks",
-            got.qos,
-            got.identifiers
-        );
-        let times = asked.len() as u32;
-        let receipt = session.received.entry(number).or_default();
-        receipt.qos = got.qos;
-        if got.dup {
-            receipt.resent += 1;
-        }
-        if !got.dup || (got.qos == QoS::ExactlyOnce && !got.known) {
-            receipt.retained += 1;
-            require!(
-                receipt.retained <= times * message.attempts.max(1),
-                "{what} came {} times as retained for {times} subscriptions",
-                receipt.retained
-            );
-        }
-        Ok(())
-    }
+/// The subscriptions that asked for the retained message of a topic. A fetch goes on while the connection
+/// lasts; a copy that waits in the session comes later.
+fn asked_retained<'a>(session: &'a SessionRecord, got: &Received, step: Step) -> Vec<&'a Subscribed> {
+    let asks = |s: &&Subscribed| {
+        s.group.is_none()
+            && !s.refused
+            && s.matches(&got.topic)
+            && s.asked <= step
+            && match s.handling {
+                RetainHandling::Send => true,
+                RetainHandling::SendIfNew => !s.replaces,
+                RetainHandling::DoNotSend => false,
+            }
+    };
+    session.subscriptions.iter().filter(asks).collect()
+}
+
+/// Whether a delivery can be one that a new subscription asked for.
+fn judge_retained(
+    session: &SessionRecord,
+    message: &Message,
+    got: &Received,
+    asked: &[&Subscribed],
+    what: &str,
+) -> Verdict {
+    require!(message.retain, "{what} came with RETAIN, and was published without");
+    require!(!asked.is_empty(), "{what} on {} came as retained, and nobody asked for it", got.topic);
+    let fits = |s: &&Subscribed| {
+        got.qos == message.qos.min(s.qos)
+            && (!session.version.is_v5()
+                || got.identifiers.iter().copied().eq((s.identifier != 0).then_some(s.identifier)))
+    };
+    require!(
+        asked.iter().any(fits),
+        "{what} came as retained with {:?} and identifiers {:?}, as none of its subscriptions asks",
+        got.qos,
+        got.identifiers
+    );
+    Ok(())
 }
 
 /// Whether a delivery can be a live one.

@@ -209,7 +209,9 @@ impl Network {
 
     fn send_bytes(&mut self, id: ConnId, way: Way, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let len = self.rng.between(1, self.weather.piece_bytes_max).min(bytes.len() as u64) as usize;
+            // A long message in the smallest pieces would be most of a run.
+            let piece_max = self.weather.piece_bytes_max.max(bytes.len() as u64 / 16);
+            let len = self.rng.between(1, piece_max).min(bytes.len() as u64) as usize;
             self.send(id, way, Piece::Bytes(bytes[..len].to_vec()));
             bytes = &bytes[len..];
         }
@@ -456,7 +458,11 @@ impl Network {
 
     /// Takes bytes from a shard towards the client, as many as the buffer has room for; `None` if the
     /// connection is gone.
-    pub(crate) fn shard_send(&mut self, id: ConnId, slices: &mut dyn Iterator<Item = &[u8]>) -> Option<usize> {
+    pub(crate) fn shard_send(
+        &mut self,
+        id: ConnId,
+        slices: &mut dyn Iterator<Item = &[u8]>,
+    ) -> Option<usize> {
         let conn = self.conns.get_mut(&id)?;
         if conn.phase != Phase::Open || matches!(conn.end, Some(End::Reset | End::Lost)) {
             return None;

@@ -147,9 +147,8 @@ fn settings(rng: &mut Rng, tight: bool) -> Settings {
     if tight {
         settings.queue_messages_max = rng.between(1, 30) as u32;
         settings.queue_bytes_max = rng.between(200, 20_000) as u32;
-        settings.queue_policy =
-            [QueuePolicy::DropOldest, QueuePolicy::DropNewest, QueuePolicy::Disconnect]
-                [rng.below(3) as usize];
+        settings.queue_policy = [QueuePolicy::DropOldest, QueuePolicy::DropNewest, QueuePolicy::Disconnect]
+            [rng.below(3) as usize];
     }
     if rng.chance(50) {
         settings.qos_max = [QoS::AtMostOnce, QoS::AtLeastOnce][rng.below(2) as usize];

@@ -13,7 +13,9 @@ pub fn seed(seed: u64, trace: bool) -> Result<Report, String> {
     let plan = Plan::of_seed(seed);
     let played = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(plan, trace);
-        world.play().map_err(|why| format!("{why} (at {:.6} s, step {})", world.stage.now.0 as f64 / 1e9, world.stage.step))
+        world.play().map_err(|why| {
+            format!("{why} (at {:.6} s, step {})", world.stage.now.0 as f64 / 1e9, world.stage.step)
+        })
     }));
     let why = match played {
         Ok(Ok(report)) => return Ok(report),

@@ -113,9 +113,11 @@ impl ByteStreams for SimStreams {
             }
         }
         while let Some(&(until, id)) = self.lingering.front() {
-            let there = self.network.borrow_mut().conn(id).is_some_and(|conn| {
-                conn.owner == Some(self.shard) && conn.phase == Phase::Lingering
-            });
+            let there = self
+                .network
+                .borrow_mut()
+                .conn(id)
+                .is_some_and(|conn| conn.owner == Some(self.shard) && conn.phase == Phase::Lingering);
             if there && until > now {
                 break;
             }

@@ -61,7 +61,8 @@ pub fn deliveries(world: &World) -> Verdict {
             let line = (no, session.client, &message.topic, qos);
             if qos == QoS::AtMostOnce {
                 // Surely delivered only if the connection and the subscription stood all the time.
-                if lasts && connected.is_some_and(|since| since < message.sent_at) && message.expiry.is_none() {
+                if lasts && connected.is_some_and(|since| since < message.sent_at) && message.expiry.is_none()
+                {
                     missing_qos0.push(line);
                 }
             } else if message.expiry.is_some() {
@@ -83,7 +84,8 @@ pub fn deliveries(world: &World) -> Verdict {
         "{} messages that expire are missing, {excused_expired} were dropped and counted: {expired:?}",
         expired.len()
     );
-    let excused = world.cluster.dropped(&[Dropped::OutboundFull, Dropped::TooLargeForClient]);
+    // A subscription whose SUBACK never came may have raised the QoS, and the message gone to a queue.
+    let excused = excused + world.cluster.dropped(&[Dropped::OutboundFull]);
     require!(
         missing_qos0.len() as u64 <= excused,
         "{} messages of QoS 0 are missing on connections that stood, {excused} were dropped and counted: {missing_qos0:?}",
@@ -155,7 +157,8 @@ pub fn wills(world: &World) -> Verdict {
     let Some(observer) = world.clients[0].session() else {
         return Err("the observer lost its session".to_owned());
     };
-    let dropped = world.cluster.dropped(&[Dropped::OutboundFull, Dropped::QueueFullNewest, Dropped::QueueFullOldest]);
+    let dropped =
+        world.cluster.dropped(&[Dropped::OutboundFull, Dropped::QueueFullNewest, Dropped::QueueFullOldest]);
     let received = &ledger.sessions[observer].received;
     for client in &world.clients {
         for record in &client.wills {
@@ -198,7 +201,7 @@ pub fn retained_view(world: &World, probe: usize) -> Result<View, String> {
     let mut view = View::new();
     for (&number, receipt) in &ledger.sessions[session].received {
         let topic = ledger.messages[number].topic.clone();
-        require!(receipt.retained == 1 && receipt.fresh == 0, "a probe got message {number} as {receipt:?}");
+        require!(receipt.retained == 1, "a probe got message {number} as {receipt:?}");
         let other = view.insert(topic, number);
         require!(other.is_none(), "a probe got messages {other:?} and {number} of one topic");
     }
@@ -217,6 +220,9 @@ pub fn retained(world: &World, views: &[View]) -> Verdict {
             by_topic.entry(&message.topic).or_default().push(number);
         }
     }
+    // A page of retained messages may be more than a probe's queue or buffer takes.
+    let dropped =
+        world.cluster.dropped(&[Dropped::OutboundFull, Dropped::QueueFullNewest, Dropped::QueueFullOldest]);
     let mut fates: BTreeMap<MessageNo, WillFate> = BTreeMap::new();
     for client in &world.clients {
         fates.extend(client.wills.iter().map(|record| (record.message, record.fate)));
@@ -255,16 +261,20 @@ pub fn retained(world: &World, views: &[View]) -> Verdict {
         }
         for (shard, view) in views.iter().enumerate() {
             let shown = view.get(*topic).copied();
+            if shown.is_none() && dropped != 0 {
+                continue;
+            }
             require!(
                 may.contains(&shown),
-                "shard {shard} shows message {shown:?} retained on {topic}, and it can only be one of {may:?}"
+                "shard {shard} shows message {shown:?} retained on {topic}, and it can only be one of {may:?}; held: {:?}",
+                world.cluster.retained(topic)
             );
         }
     }
     for (shard, view) in views.iter().enumerate() {
         let expires = |number: &MessageNo| ledger.messages[*number].expiry.is_some();
         let odd = view.iter().find(|(topic, number)| {
-            !expires(number) && views[0].get(*topic) != Some(*number)
+            !expires(number) && dropped == 0 && views[0].get(*topic) != Some(*number)
         });
         require!(odd.is_none(), "shards 0 and {shard} show different retained messages: {odd:?}");
     }

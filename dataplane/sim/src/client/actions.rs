@@ -6,6 +6,8 @@ use pelton_mqtt::{
     Unsubscribe, UserProperties,
 };
 
+use pelton_broker::settings::QueuePolicy;
+
 use super::{Client, Outbound, Request, Stand};
 use crate::ledger::{Message, Subscribed};
 use crate::network::ConnId;
@@ -55,12 +57,17 @@ impl Client {
             }
             return;
         }
-        if self.profile.observer {
-            return self.ping(stage);
-        }
         let w = stage.plan.weights;
         let weights = [
-            w.publish, w.subscribe, w.unsubscribe, w.ping, w.pause, w.disconnect, w.drop, w.takeover, w.garbage,
+            w.publish,
+            w.subscribe,
+            w.unsubscribe,
+            w.ping,
+            w.pause,
+            w.disconnect,
+            w.drop,
+            w.takeover,
+            w.garbage,
         ];
         let mut at = stage.rng.below(weights.iter().sum());
         let mut choice = 0;
@@ -230,8 +237,9 @@ impl Client {
             let options = SubscribeOptions::new(qos);
             return SubscribeWish { filter: filter.to_owned(), group: Some(group.to_owned()), options };
         }
-        let mut options =
-            SubscribeOptions::new([QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][stage.rng.below(3) as usize]);
+        let mut options = SubscribeOptions::new(
+            [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][stage.rng.below(3) as usize],
+        );
         if is_v5 {
             options.no_local = stage.rng.chance(200);
             options.retain_as_published = stage.rng.chance(300);
@@ -331,8 +339,11 @@ impl Client {
         };
         let id = self.take_id(&mut stage.rng);
         let filters = [RawFilter::new(&text).expect("a filter")];
-        let unsubscribe =
-            Unsubscribe { packet_id: id, user_properties: UserProperties::NONE, filters: Filters::new(&filters) };
+        let unsubscribe = Unsubscribe {
+            packet_id: id,
+            user_properties: UserProperties::NONE,
+            filters: Filters::new(&filters),
+        };
         self.send(stage, &Packet::Unsubscribe(unsubscribe));
         self.requests.insert(id.get(), Request::Unsubscribe(positions));
     }
@@ -391,7 +402,13 @@ impl Client {
     fn drop_connection(&mut self, stage: &mut Stage) {
         let id = self.link_id();
         let how = stage.rng.below(3);
-        stage.say(|| format!("client {} drops connection {id}: {}", self.index, ["closed", "reset", "cut"][how as usize]));
+        stage.say(|| {
+            format!(
+                "client {} drops connection {id}: {}",
+                self.index,
+                ["closed", "reset", "cut"][how as usize]
+            )
+        });
         let found_ms = stage.rng.below(20_000);
         match how {
             0 => stage.network.borrow_mut().client_close(id),
@@ -409,6 +426,7 @@ impl Client {
         let clean = stage.rng.chance(150);
         let with_will = stage.rng.chance(400);
         self.connect(stage, clean, with_will);
+        self.given_up = Some(old);
     }
 
     fn send_garbage(&mut self, stage: &mut Stage) {
@@ -434,6 +452,11 @@ impl Client {
     pub fn heal(&mut self, stage: &mut Stage) {
         let Some(link) = &self.link else {
             if self.session.is_some() && stage.now >= self.not_before {
+                // Where a full queue ends the connection, a client that is subscribed to what it sends again
+                // would go round for ever.
+                if stage.plan.settings.queue_policy == QueuePolicy::Disconnect {
+                    self.outbound.clear();
+                }
                 self.connect(stage, false, false);
             }
             return;

@@ -42,6 +42,8 @@ impl Client {
         let qos_max = properties.maximum_qos.unwrap_or(settings.qos_max);
         let Some(link) = &mut self.link else { return Ok(()) };
         link.stand = Stand::Live;
+        link.live_at = stage.now;
+        self.given_up = None;
         link.present = kept;
         link.terms = Terms {
             receive_maximum: settings.receive_maximum,
@@ -115,6 +117,7 @@ impl Client {
                 require!(expected, "DISCONNECT with {:?}", disconnect.reason);
                 link.disturbed = true;
                 link.stand = Stand::Leaving;
+                self.left_at = stage.now;
                 Ok(())
             }
             other => Err(format!("{other:?} is nothing a server sends to a connected client")),
@@ -273,8 +276,7 @@ impl Client {
         };
         let outbound = self.outbound[position].clone();
         require!(outbound.qos == QoS::ExactlyOnce && !outbound.released, "{ack:?} of {outbound:?}");
-        let earlier =
-            self.outbound.iter().take(position).find(|o| o.qos == QoS::ExactlyOnce && !o.released);
+        let earlier = self.outbound.iter().take(position).find(|o| o.qos == QoS::ExactlyOnce && !o.released);
         require!(earlier.is_none(), "{ack:?} before that of {earlier:?}");
         self.check_reason(stage, outbound.message, ack.reason)?;
         self.accepted(stage, outbound.message);

@@ -86,6 +86,16 @@ impl Client {
 
     /// A connection is gone otherwise than by DISCONNECT.
     pub(super) fn will_after_loss(&mut self, stage: &Stage, link: &Link, by_broker: bool) {
+        if link.stand == Stand::Awaiting {
+            // Its CONNECT may have taken a delayed will back, or sent it by ending the session.
+            for record in self.wills.iter_mut().filter(|record| record.delay_seconds != 0) {
+                if let WillFate::Published(due) = record.fate
+                    && link.opened_at < due.plus_ms(60_000)
+                {
+                    record.fate = WillFate::Unknown;
+                }
+            }
+        }
         let Some(will) = link.will else { return };
         let record = &mut self.wills[will];
         if record.fate != WillFate::Open {
@@ -98,7 +108,8 @@ impl Client {
             }
             Stand::Live => {
                 let ends_at_once = self.profile.expiry_seconds == 0;
-                let delay = if ends_at_once { 0 } else { record.delay_seconds.min(self.profile.expiry_seconds) };
+                let delay =
+                    if ends_at_once { 0 } else { record.delay_seconds.min(self.profile.expiry_seconds) };
                 WillFate::Published(stage.now.plus_ms(u64::from(delay) * 1_000))
             }
             // Garbage ends a connection as a loss does; after DISCONNECT its fate was set before.
@@ -117,7 +128,8 @@ impl Client {
         record.fate = match with_will {
             false => WillFate::Discarded,
             true => {
-                let delay = if ends_session { 0 } else { record.delay_seconds.min(self.profile.expiry_seconds) };
+                let delay =
+                    if ends_session { 0 } else { record.delay_seconds.min(self.profile.expiry_seconds) };
                 WillFate::Published(stage.now.plus_ms(u64::from(delay) * 1_000))
             }
         };
@@ -141,11 +153,7 @@ impl Client {
                 && stage.now < due
             {
                 // [MQTT-3.1.3-9] A session that goes on takes its delayed will back; one that ends sends it.
-                record.fate = if resumed {
-                    WillFate::Discarded
-                } else {
-                    WillFate::Published(Mono(0))
-                };
+                record.fate = if resumed { WillFate::Discarded } else { WillFate::Published(Mono(0)) };
             } else if record.fate != WillFate::Discarded && resumed {
                 // Close to its time: it may have been sent just before.
                 if let WillFate::Published(due) = record.fate
