@@ -44,13 +44,13 @@ impl Core {
         if !self.make_room(publication, session_index, bytes) {
             return;
         }
-        let Self { links, sessions, messages, out, tally, settings, wall, persist, .. } = self;
+        let Self { links, sessions, messages, out, tally, settings, starved, wall, persist, .. } = self;
         let Some(session_key) = sessions.key_at(session_index) else { return };
         let Some(session) = sessions.get_mut(session_key) else { return };
         let stored_as = session.id();
         let Session { window, backlog, link: link_key, .. } = session;
         let backlog = backlog.get_or_insert_default();
-        let live = links.get_mut(*link_key).filter(|link| link.is_live());
+        let mut live = links.get_mut(*link_key).filter(|link| link.is_live());
         let way = match (&live, &window) {
             (None, _) => Way::Store,
             (Some(_), _) if !backlog.is_caught_up() => Way::Store,
@@ -77,6 +77,11 @@ impl Core {
                 }
             }
         };
+        if let Some(link) = &mut live
+            && out.queued(link_key.index) >= settings.outbound_bytes_max as usize
+        {
+            link.starve(*link_key, starved);
+        }
         let sequence = backlog.next;
         let mut packet_id = None;
         if let Way::Send | Way::Commit = way {
@@ -211,7 +216,8 @@ impl Core {
 
     /// As [`Core::pump`], for a stored session.
     pub(crate) fn pump_stored(&mut self, session_key: Key) {
-        let Self { links, sessions, messages, out, tally, clock, settings, wall, persist, .. } = self;
+        let Self { links, sessions, messages, out, tally, clock, settings, starved, wall, persist, .. } =
+            self;
         let Some(session) = sessions.get_mut(session_key) else { return };
         let id = session.id();
         let Session { window: Some(window), backlog: Some(backlog), link: link_key, .. } = session else {
@@ -220,6 +226,9 @@ impl Core {
         let Some(link) = links.get_mut(*link_key).filter(|link| link.is_live()) else { return };
         let limit = settings.outbound_bytes_max as usize;
         loop {
+            if out.queued(link_key.index) >= limit {
+                link.starve(*link_key, starved);
+            }
             if out.queued(link_key.index) < limit
                 && window.inflight.under_way() < usize::from(link.send_window)
                 && let Some(next) = window.inflight.peek_unsent()
