@@ -1,9 +1,10 @@
-//! A thread that panics ends the process: half a broker would take messages it cannot deliver. Whoever runs the
+//! A thread that panics, or does not end when it should, ends the process: half a broker would take messages it cannot deliver. Whoever runs the
 //! broker starts it again.
 
 use std::any::Any;
 use std::io::Write;
 use std::panic::PanicHookInfo;
+use std::time::Duration;
 
 use crate::exit::Exit;
 
@@ -27,6 +28,21 @@ pub(crate) fn exit_on_panic() {
     }));
 }
 
+/// From now on the process has so long to end. If a thread holds it up beyond that, it is ended.
+pub(crate) fn exit_after(limit: Duration) {
+    let guard = std::thread::Builder::new().name("guard".into()).spawn(move || {
+        std::thread::sleep(limit);
+        let mut err = std::io::stderr();
+        let _ = writeln!(
+            err,
+            "pelton: a thread did not end in time; this is a fault of the broker, please report it"
+        );
+        std::process::exit(Exit::Broken as i32);
+    });
+    // Without a thread for it there is no guard; whoever sent the signal can send a second.
+    drop(guard);
+}
+
 fn message(payload: &dyn Any) -> &str {
     payload
         .downcast_ref::<&str>()
@@ -41,8 +57,19 @@ mod tests {
 
     use super::*;
 
-    /// Says to the test's own binary that it is to panic.
-    const CHILD: &str = "PELTON_TEST_PANICS";
+    /// Says to the test's own binary that it is to break.
+    const CHILD: &str = "PELTON_TEST_BREAKS";
+
+    /// Runs one test of this binary in a process of its own.
+    fn child(test: &str) -> (Option<i32>, String) {
+        let myself = std::env::current_exe().expect("the system knows it");
+        let output = Command::new(myself)
+            .args(["--exact", &format!("broken::tests::{test}"), "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .expect("the test's own binary runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 
     #[test]
     fn a_thread_that_panics_ends_the_process() {
@@ -52,17 +79,23 @@ mod tests {
             let _ = thread.spawn(|| panic!("out of {}", "luck")).map(std::thread::JoinHandle::join);
             return;
         }
-        let myself = std::env::current_exe().expect("the system knows it");
-        let output = Command::new(myself)
-            .args(["--exact", "broken::tests::a_thread_that_panics_ends_the_process", "--nocapture"])
-            .env(CHILD, "1")
-            .output()
-            .expect("the test's own binary runs");
-        let err = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(70), "{err}");
+        let (code, err) = child("a_thread_that_panics_ends_the_process");
+        assert_eq!(code, Some(70), "{err}");
         assert!(
             err.contains("pelton: thread shard-3 panicked at ") && err.contains(": out of luck;"),
             "{err}"
         );
+    }
+
+    #[test]
+    fn a_thread_that_does_not_end_is_not_waited_for() {
+        if std::env::var_os(CHILD).is_some() {
+            exit_after(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_secs(10));
+            return;
+        }
+        let (code, err) = child("a_thread_that_does_not_end_is_not_waited_for");
+        assert_eq!(code, Some(70), "{err}");
+        assert!(err.contains("did not end in time"), "{err}");
     }
 }

@@ -20,6 +20,9 @@ use crate::{broken, descriptors, log, version};
 /// How often the shards' health is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// What the shards get beyond the bound on shutting down before they count as stuck.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Runs the broker until it is told to stop. `path` is the configuration file, `load` reads it anew, `start` starts
 /// the shards.
 pub(crate) fn run(
@@ -155,6 +158,7 @@ fn reload(logging: &Logging, loaded: Result<Config, Vec<Problem>>) {
 fn stop(fleet: Fleet, limit: Duration) -> Exit {
     let began = Instant::now();
     info!("stopping: clients are told, at most {} ms", limit.as_millis());
+    broken::exit_after(limit + GRACE);
     if fleet.shut_down(limit) {
         info!("stopped after {} ms", began.elapsed().as_millis());
     } else {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use pelton_broker::counters::{Dropped, Ended};
+use pelton_broker::counters::{Dropped, Ended, Stored};
 use pelton_runtime::Fleet;
 use tracing::warn;
 
@@ -21,7 +21,7 @@ struct Alarm {
 }
 
 /// What is watched. `docs/OPERATING.md` says what to do about each.
-const ALARMS: [Alarm; 8] = [
+const ALARMS: [Alarm; 10] = [
     Alarm {
         count: |totals| totals.transport("out_of_descriptors"),
         text: "times no connection could be accepted for want of file descriptors or memory",
@@ -52,6 +52,14 @@ const ALARMS: [Alarm; 8] = [
     Alarm {
         count: |totals| totals.tally.dropped.get(Dropped::RetainedFull),
         text: "messages not retained: [retained] messages_max or bytes_max is reached",
+    },
+    Alarm {
+        count: |totals| totals.tally.stored.get(Stored::Full) + totals.tally.stored.get(Stored::Failed),
+        text: "operations the storage did not take: their publishers are refused or wait",
+    },
+    Alarm {
+        count: |totals| totals.tally.dropped.get(Dropped::Damaged) + totals.tally.stored.get(Stored::Damaged),
+        text: "stored records that cannot be read: the medium is damaged",
     },
     Alarm {
         count: |totals| totals.tally.ended.get(Ended::ConnectTimeout),

@@ -581,8 +581,8 @@ mod tests {
             (key.field.set)(&mut config, other);
         }
         let changed = fields(&config);
-        // Nobody can be asked yet.
-        let known = ["ask: false", "Settings {", "access: Access {", "}", "},"];
+        // Nobody can be asked yet, and no storage is put in.
+        let known = ["ask: false", "storage: None", "Settings {", "access: Access {", "}", "},"];
         for line in defaults.iter().map(|line| line.trim().trim_end_matches(',')) {
             let same = changed.iter().any(|other| other.trim().trim_end_matches(',') == line);
             assert!(!same || known.contains(&line), "`{line}` has no key in KEYS");

@@ -1,7 +1,7 @@
 //! Every counter by its name: what was dropped and why, how connections ended, what the transports did.
 
 use pelton_base::{CounterSet, Counters};
-use pelton_broker::counters::{Dropped, Ended, Traffic};
+use pelton_broker::counters::{Dropped, Ended, Stored, Traffic};
 
 use super::figures::Totals;
 
@@ -26,13 +26,14 @@ impl Set {
 }
 
 /// The broker's sets. Transports have their own, below [`TRANSPORT`].
-pub(crate) const SETS: [Set; 3] = [
+pub(crate) const SETS: [Set; 4] = [
     Set::of::<Traffic>("traffic", "Packets and messages."),
     Set::of::<Dropped>(
         "dropped",
         "Messages that were not delivered to a subscriber or not taken from a publisher.",
     ),
     Set::of::<Ended>("ended", "Connections that ended."),
+    Set::of::<Stored>("stored", "What befell the storage."),
 ];
 
 /// The name of the transports' set.
@@ -50,5 +51,6 @@ pub(crate) fn values(totals: &Totals) -> impl Iterator<Item = (String, String)> 
     named(&SETS[0], &tally.traffic)
         .chain(named(&SETS[1], &tally.dropped))
         .chain(named(&SETS[2], &tally.ended))
+        .chain(named(&SETS[3], &tally.stored))
         .chain(totals.transport.iter().map(|(name, count)| (topic(TRANSPORT, name), count.to_string())))
 }

@@ -33,7 +33,7 @@ fn every_address_is_said_and_served() {
     let mut broker = Running::of(&mut pelton(&[
         "serve",
         "--shards",
-        "2",
+        "3",
         "--bind",
         "127.0.0.1:0",
         "--bind",
@@ -41,7 +41,7 @@ fn every_address_is_said_and_served() {
         "--bind",
         "[::1]:0",
     ]));
-    broker.wait_for("datapath: kernel sockets (epoll, 2 shards)");
+    broker.wait_for("datapath: kernel sockets (epoll, 3 shards)");
     let addresses: Vec<_> =
         broker.said.iter().filter(|line| line.contains("listening on")).map(|line| address(line)).collect();
     assert_eq!(addresses.len(), 3, "{:?}", broker.said);
