@@ -52,8 +52,9 @@ impl Active {
     /// Copies what is shared, and forgets what is gone.
     #[cold]
     fn make_own(&mut self, logs: &mut SharedLogs) {
-        // A queue that never runs quite empty must not keep what is gone.
-        if self.own_gone > POOLED_BUFFER_BYTES {
+        // A queue that never runs quite empty must not keep what is gone. What is left is moved when it is no more
+        // than what is gone, so that a byte is moved once on the average.
+        if self.own_gone > POOLED_BUFFER_BYTES && self.own_gone * 2 > self.own.len() {
             self.own.drain(..self.own_gone);
             self.own_gone = 0;
         }

@@ -11,6 +11,12 @@ pub(crate) const ALIKE_MIN: usize = 4;
 /// The versions that look alike, times the QoS.
 const CLASSES: usize = 6;
 
+/// The class of a packet: those of one class that go to the same connections stand one after the other.
+#[inline]
+pub(crate) fn class(version: Version, qos: QoS) -> usize {
+    usize::from(version == Version::V5) * 3 + qos as usize
+}
+
 /// What has been written so far of one publication, by class.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Alike {
@@ -27,7 +33,7 @@ impl Alike {
         qos: QoS,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> SharedRange {
-        let class = usize::from(version == Version::V5) * 3 + qos as usize;
+        let class = class(version, qos);
         *self.written[class].get_or_insert_with(|| out.share(class, write))
     }
 }

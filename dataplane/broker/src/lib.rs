@@ -48,6 +48,7 @@ pub mod peers;
 pub mod persist;
 mod publish;
 pub mod queue;
+mod repeats;
 pub mod retained;
 pub mod router;
 pub mod session;

@@ -71,7 +71,10 @@ pub(crate) fn feed(broker: &mut Broker, key: Key, bytes: &[u8]) -> (usize, Fed) 
             }
         };
         match broker.handle_packet(key, header, &rest[usize::from(header.header_len)..total]) {
-            Handled::Done => used += total,
+            Handled::Done => {
+                used += total;
+                used += broker.handle_repeats(key, header, &rest[..total], &bytes[used..]);
+            }
             Handled::Hold(_) => return (used, Fed::Held),
             Handled::HandOver(to) => return (used, Fed::HandOver(to)),
             Handled::Ended => return (used, Fed::Ended),
