@@ -24,6 +24,7 @@ pub(crate) struct Results {
     pub(crate) cells: Vec<Cell>,
     #[serde(skip)]
     pub(crate) goals: BTreeMap<String, f64>,
+    #[serde(skip)]
     pub(crate) runs: Vec<Run>,
 }
 
@@ -128,10 +129,15 @@ impl Results {
             name
         };
         fs::write(with(".md"), table::markdown(self))?;
-        let mut json = serde_json::to_string_pretty(self)?;
-        json.push('\n');
-        fs::write(with(".json"), json)?;
+        fs::write(with(".json"), self.json()?)?;
         Ok(())
+    }
+
+    /// With a line for each run, so that two files can be compared line by line.
+    fn json(&self) -> Result<String, serde_json::Error> {
+        let head = serde_json::to_string(self)?;
+        let runs: Vec<String> = self.runs.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+        Ok(format!("{},\n\"runs\":[\n{}\n]}}\n", head.strip_suffix('}').unwrap_or(&head), runs.join(",\n")))
     }
 }
 
@@ -177,6 +183,20 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_file_has_every_run() {
+        let text = "[[broker]]\nname = \"a\"\ncommand = [\"a\"]\n";
+        let mut results =
+            Results::new(Machine::look(), &toml::from_str(text).unwrap(), &crate::cells::cells(), 1);
+        results.add(0, 0, Report { lost: 7, ..Report::default() });
+        results.add_failure(1, 0, "it said \"no\"}".into());
+        let json: serde_json::Value = serde_json::from_str(&results.json().unwrap()).unwrap();
+        assert_eq!(json["runs"][0]["report"]["lost"], 7);
+        assert_eq!(json["runs"][1]["failure"], "it said \"no\"}");
+        assert_eq!(json["brokers"][0]["name"], "a");
+        assert!(json["machine"]["cores"].as_u64() > Some(0));
+    }
 
     #[test]
     fn the_middle_one() {
