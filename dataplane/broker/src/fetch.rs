@@ -87,7 +87,9 @@ impl Core {
             link.starve(session.link, &mut self.starved);
             return false;
         }
-        link.is_live() && session.window.as_ref().is_none_or(|window| window.queue.is_empty())
+        link.is_live()
+            && session.window.as_ref().is_none_or(|window| window.queue.is_empty())
+            && session.backlog.as_ref().is_none_or(|backlog| backlog.is_caught_up())
     }
 
     /// Delivers one retained message.

@@ -22,6 +22,15 @@ impl Broker {
             || self.core.persist.congested
     }
 
+    /// Whether nothing but storage is congested, and the publish does not need it: QoS 0, not retained.
+    #[cold]
+    fn passes_storage(&self, header: FixedHeader) -> bool {
+        header.first & 0x07 == 0
+            && self.deliveries_left != 0
+            && self.fanouts.is_empty()
+            && !self.peers.is_congested()
+    }
+
     /// Leaves a packet in front of its connection until there is room.
     pub(crate) fn hold_for_room(&mut self, key: Key) -> Handled {
         if let Some(link) = self.core.links.get_mut(key) {
@@ -33,7 +42,7 @@ impl Broker {
 
     #[inline]
     pub(crate) fn handle_publish(&mut self, key: Key, header: FixedHeader, body: &[u8]) -> Handled {
-        if self.is_congested() {
+        if self.is_congested() && !self.passes_storage(header) {
             return self.hold_for_room(key);
         }
         let Some(link) = self.core.links.get(key) else { return Handled::Ended };

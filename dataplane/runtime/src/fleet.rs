@@ -56,6 +56,17 @@ pub enum StartError {
     System(std::io::Error),
     /// What is stored is not this broker's.
     Load(LoadError),
+    /// The storage could not be opened.
+    Storage(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A storage that was opened for a fleet.
+#[derive(Debug)]
+pub struct Backing {
+    /// The key its slots are hashed with: that of the fleet, whatever the plan says.
+    pub key: HashKey,
+    /// One for each shard, in order.
+    pub ports: Vec<StoragePort>,
 }
 
 impl std::fmt::Display for StartError {
@@ -64,6 +75,7 @@ impl std::fmt::Display for StartError {
             Self::Bind(error) => error.fmt(f),
             Self::System(error) => write!(f, "cannot start the shards: {error}"),
             Self::Load(error) => write!(f, "cannot load the store: {error}"),
+            Self::Storage(error) => write!(f, "cannot open the store: {error}"),
         }
     }
 }
@@ -133,18 +145,17 @@ impl Fleet {
     /// # Errors
     /// If an address cannot be listened on, or the system refuses what is needed.
     pub fn start(plan: &Plan) -> Result<Self, StartError> {
-        Self::start_with(plan, |_| Vec::new())
+        Self::start_with(plan, |_| Ok(Backing { key: plan.key, ports: Vec::new() }))
     }
 
-    /// As [`Fleet::start`], with a storage: `storage` is given the shards' wakers, to be used after every
-    /// answer, and returns a port for each shard. Clients are accepted when everything is loaded; those that
+    /// As [`Fleet::start`], with a storage: `open` is given the shards' wakers, to be used after every answer. Clients are accepted when everything is loaded; those that
     /// come sooner wait in the listeners' queues. `plan.settings.storage` has to be set.
     ///
     /// # Errors
-    /// As [`Fleet::start`], and if what is stored is not this broker's.
+    /// As [`Fleet::start`], and if the storage cannot be opened, or what is stored is not this broker's.
     pub fn start_with(
         plan: &Plan,
-        storage: impl FnOnce(&[Waker]) -> Vec<StoragePort>,
+        open: impl FnOnce(&[Waker]) -> Result<Backing, Box<dyn std::error::Error + Send + Sync>>,
     ) -> Result<Self, StartError> {
         let (listeners, addresses) = Listeners::open(&plan.binds, plan.shards)?;
         let clock = Clock::start();
@@ -156,7 +167,8 @@ impl Fleet {
             wakers.push(waker);
             sleepers.push(sleeper);
         }
-        let mut ports = storage(&wakers).into_iter();
+        let Backing { key, ports } = open(&wakers).map_err(StartError::Storage)?;
+        let mut ports = ports.into_iter();
         let progress = Arc::new(Progress::default());
         let mut rng = Rng::with_seed(plan.seed);
         let mut shards = Vec::new();
@@ -167,7 +179,7 @@ impl Fleet {
             let setup = Setup {
                 shard: number as u16,
                 shards: plan.shards,
-                key: plan.key,
+                key,
                 seed: rng.u64(),
                 settings: plan.settings.clone(),
                 mono: clock.mono(),

@@ -9,6 +9,6 @@ mod clock;
 mod fleet;
 
 pub use clock::Clock;
-pub use fleet::{Fleet, Idle, Plan, StartError};
+pub use fleet::{Backing, Fleet, Idle, Plan, StartError};
 pub use pelton_shard::StoragePort;
 pub use pelton_sockets::Waker;

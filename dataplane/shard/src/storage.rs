@@ -1,11 +1,15 @@
 //! A shard's port to its storage: channels of plain data, whatever stands behind them.
 
+use std::collections::VecDeque;
+
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use pelton_broker::Broker;
 use pelton_storage_ops::{Answer, Batch, Loaded, PageRequest};
 
 /// Answers taken in one turn.
 const ANSWERS_A_TURN: usize = 64;
+/// Pages asked for at once; what else is wanted waits its turn.
+const PAGES_MAX: usize = 256;
 
 /// One shard's ends of the channels. Whoever serves them wakes the shard after an answer. Batches and page
 /// requests of all shards may go into the same channels: they carry the number of their shard.
@@ -26,12 +30,14 @@ pub struct StoragePort {
 pub(crate) struct Storage {
     port: StoragePort,
     batch: Option<Batch>,
-    pages: Vec<PageRequest>,
+    pages: VecDeque<PageRequest>,
+    /// Pages asked for and not here yet.
+    pages_under_way: usize,
 }
 
 impl Storage {
     pub(crate) fn new(port: StoragePort) -> Self {
-        Self { port, batch: None, pages: Vec::new() }
+        Self { port, batch: None, pages: VecDeque::new(), pages_under_way: 0 }
     }
 
     pub(crate) fn has_input(&self) -> bool {
@@ -40,7 +46,7 @@ impl Storage {
 
     /// Whether something waits for room.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.batch.is_some() || !self.pages.is_empty()
+        self.batch.is_some() || (!self.pages.is_empty() && self.pages_under_way < PAGES_MAX)
     }
 
     /// Takes answers; whether there may be more.
@@ -48,7 +54,10 @@ impl Storage {
         for _ in 0..ANSWERS_A_TURN {
             match self.port.answers.try_recv() {
                 Ok(Answer::Completed(completion)) => broker.handle_completion(completion),
-                Ok(Answer::Page(page)) => broker.handle_page(&page),
+                Ok(Answer::Page(page)) => {
+                    self.pages_under_way = self.pages_under_way.saturating_sub(1);
+                    broker.handle_page(&page);
+                }
                 Err(_) => return false,
             }
         }
@@ -67,11 +76,14 @@ impl Storage {
             }
         }
         self.pages.extend(broker.take_page_requests());
-        while let Some(request) = self.pages.first() {
+        while self.pages_under_way < PAGES_MAX
+            && let Some(request) = self.pages.front()
+        {
             if self.port.pages.try_send(*request).is_err() {
                 break;
             }
-            self.pages.remove(0);
+            self.pages.pop_front();
+            self.pages_under_way += 1;
         }
     }
 }

@@ -14,7 +14,7 @@ use pelton_storage_ops::{OpKind, SessionId};
 
 use crate::broker::Broker;
 use crate::counters::Traffic;
-use crate::message::Publication;
+use crate::message::{Publication, Publisher};
 use crate::peers::{Item, Reply, Settled};
 use crate::persist::promise::What;
 use crate::publish::Taken;
@@ -88,7 +88,7 @@ impl Broker {
             self.peers.publish(shard, publication, settle, publication.retain && home == shard);
         }
         self.core.tally.traffic.add_n(Traffic::MeshOut, u64::from(shards.count()));
-        if !matched && shards.is_empty() {
+        if !matched && shards.is_empty() && publication.publisher != Publisher::NOBODY {
             self.core.tally.traffic.add(Traffic::NoSubscribers);
         }
         self.taken(matched, !shards.is_empty())

@@ -15,7 +15,7 @@ use pelton_base::HashKey;
 use pelton_broker::settings::Storage;
 use pelton_broker::{Broker, Settings};
 use pelton_mqtt::{QoS, Version};
-use pelton_runtime::{Fleet, Idle, Plan, StoragePort, Waker};
+use pelton_runtime::{Backing, Fleet, Idle, Plan, StoragePort, Waker};
 use pelton_sockets::Bind;
 use pelton_storage_ops::reference::ReferenceStore;
 use pelton_storage_ops::{Answer, Batch, PageRequest};
@@ -83,7 +83,7 @@ fn start(shards: u16, store: ReferenceStore) -> (Fleet, SocketAddr, Disk) {
         cores: Vec::new(),
         idle: Idle { spin_us: 0 },
         settings: Arc::new(Settings { storage: Some(Storage::default()), ..Settings::default() }),
-        key: KEY,
+        key: HashKey::new(7, 7),
         seed: 3,
     };
     let stop = Arc::new(AtomicBool::new(false));
@@ -101,7 +101,7 @@ fn start(shards: u16, store: ReferenceStore) -> (Fleet, SocketAddr, Disk) {
         let thread =
             std::thread::spawn(move || serve(store, &batches_in, &pages_in, &answers, &wakers, &stopped));
         disk = Some(Disk { thread, stop: stop.clone() });
-        answers_out
+        let ports = answers_out
             .into_iter()
             .zip(loaded)
             .map(|(answers, loaded)| StoragePort {
@@ -110,7 +110,8 @@ fn start(shards: u16, store: ReferenceStore) -> (Fleet, SocketAddr, Disk) {
                 answers,
                 loaded,
             })
-            .collect()
+            .collect();
+        Ok(Backing { key: KEY, ports })
     })
     .expect("a port of the system's choice is free");
     let address = fleet.addresses()[0];
