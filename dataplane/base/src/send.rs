@@ -13,8 +13,8 @@ use crate::chunks::Chunks;
 
 /// A buffer of this capacity or less is kept for the next connection that has something to send.
 const POOLED_BUFFER_BYTES: usize = 64 * 1024;
-/// How many idle buffers are kept.
-const POOLED_BUFFERS: usize = 1024;
+/// Bytes of the buffers that are kept.
+const POOL_BYTES: usize = 16 * 1024 * 1024;
 /// A new buffer's capacity.
 const FIRST_BUFFER_BYTES: usize = 2 * 1024;
 /// A log that is longer is closed, and the next packet of its class goes to a new one.
@@ -276,6 +276,7 @@ pub struct Outgoing {
     dirty: Vec<u32>,
     #[expect(clippy::vec_box, reason = "a queue takes the box as it is: that is what is pooled")]
     pool: Vec<Box<Active>>,
+    pool_bytes: usize,
     /// What several connections send alike.
     pub logs: SharedLogs,
     /// The open log of each class of packets, see [`Outgoing::share`].
@@ -314,7 +315,7 @@ impl Outgoing {
     #[inline]
     pub fn append<R>(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let entry = &mut self.queues[index];
-        let active = Self::activate(&mut entry.queue, &mut self.pool);
+        let active = Self::activate(&mut entry.queue, &mut self.pool, &mut self.pool_bytes);
         let before = active.own.len();
         let result = write(&mut active.own);
         let written = active.own.len() - before;
@@ -333,7 +334,7 @@ impl Outgoing {
     #[inline]
     pub fn append_shared(&mut self, index: u32, range: SharedRange) {
         let entry = &mut self.queues[index];
-        let active = Self::activate(&mut entry.queue, &mut self.pool);
+        let active = Self::activate(&mut entry.queue, &mut self.pool, &mut self.pool_bytes);
         if active.segments.is_empty() && active.bytes != 0 {
             active.segments.push_back(Segment::Own(active.bytes));
         }
@@ -416,7 +417,9 @@ impl Outgoing {
             None => return,
         }
         let Some(mut active) = queue.0.take() else { return };
-        if active.own.capacity() <= POOLED_BUFFER_BYTES && self.pool.len() < POOLED_BUFFERS {
+        let bytes = active.own.capacity();
+        if bytes <= POOLED_BUFFER_BYTES && self.pool_bytes + bytes <= POOL_BYTES {
+            self.pool_bytes += bytes;
             active.own.clear();
             active.own_gone = 0;
             debug_assert!(active.segments.is_empty());
@@ -440,11 +443,17 @@ impl Outgoing {
 
     #[inline]
     #[expect(clippy::vec_box, reason = "see `pool`")]
-    fn activate<'a>(queue: &'a mut SendQueue, pool: &mut Vec<Box<Active>>) -> &'a mut Active {
-        queue.0.get_or_insert_with(|| {
-            pool.pop().unwrap_or_else(|| {
-                Box::new(Active { own: Vec::with_capacity(FIRST_BUFFER_BYTES), ..Active::default() })
-            })
+    fn activate<'a>(
+        queue: &'a mut SendQueue,
+        pool: &mut Vec<Box<Active>>,
+        pool_bytes: &mut usize,
+    ) -> &'a mut Active {
+        queue.0.get_or_insert_with(|| match pool.pop() {
+            Some(active) => {
+                *pool_bytes -= active.own.capacity();
+                active
+            }
+            None => Box::new(Active { own: Vec::with_capacity(FIRST_BUFFER_BYTES), ..Active::default() }),
         })
     }
 
@@ -507,6 +516,23 @@ mod tests {
         out.take_urgent(&mut list);
         assert_eq!(list, [3]);
         assert!(!out.has_dirty());
+    }
+
+    #[test]
+    fn idle_buffers_are_kept_up_to_a_limit() {
+        let mut out = Outgoing::new(1 << 20);
+        let connections = (POOL_BYTES / POOLED_BUFFER_BYTES) as u32 + 50;
+        for round in 0..3 {
+            for index in 0..connections {
+                out.open(index);
+                out.append(index, |bytes| bytes.extend_from_slice(&[round; POOLED_BUFFER_BYTES]));
+            }
+            for index in 0..connections {
+                out.discard(index);
+            }
+            let kept: usize = out.pool.iter().map(|active| active.own.capacity()).sum();
+            assert_eq!((kept, out.pool_bytes), (POOL_BYTES, POOL_BYTES), "round {round}");
+        }
     }
 
     #[derive(Clone, Debug)]

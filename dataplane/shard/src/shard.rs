@@ -62,6 +62,7 @@ pub struct Shard<T: ByteStreams> {
     shutting_down: bool,
     turns: u64,
     dirty: Vec<u32>,
+    urgent: Vec<u32>,
     now: Mono,
 }
 
@@ -85,6 +86,7 @@ impl<T: ByteStreams> Shard<T> {
             shutting_down: false,
             turns: 0,
             dirty: Vec::new(),
+            urgent: Vec::new(),
         }
     }
 
@@ -594,11 +596,12 @@ impl<T: ByteStreams> Shard<T> {
         if self.broker.out().urgent.is_empty() {
             return;
         }
-        let mut urgent = Vec::new();
+        let mut urgent = std::mem::take(&mut self.urgent);
         self.broker.out().take_urgent(&mut urgent);
-        for index in urgent {
+        for &index in &urgent {
             self.flush_index(index);
         }
+        self.urgent = urgent;
     }
 
     #[inline]
