@@ -1,6 +1,10 @@
 //! Acknowledgements, both ways: what a client says of deliveries to it (PUBACK, PUBREC, PUBCOMP), what it
 //! says of its own publishes (PUBREL), and what it is told of them, in the order it sent them
 //! [MQTT-4.6.0-2] [MQTT-4.6.0-3].
+//!
+//! None has a reason string or user properties, whatever the client takes or asked for [MQTT-3.1.2-29]
+//! [MQTT-3.4.2-2] [MQTT-3.4.2-3] [MQTT-3.5.2-2] [MQTT-3.5.2-3] [MQTT-3.6.2-2] [MQTT-3.6.2-3] [MQTT-3.7.2-2]
+//! [MQTT-3.7.2-3].
 
 use pelton_base::Key;
 use pelton_mqtt::{Ack, PacketId, PacketType, ReasonCode, Version};
@@ -27,7 +31,8 @@ impl Broker {
         Handled::Done
     }
 
-    /// PUBREC: the client has a QoS 2 delivery; it is released.
+    /// PUBREC: the client has a QoS 2 delivery; it is released at once, so that PUBRELs come in the order of the
+    /// PUBRECs [MQTT311-4.6.0-4].
     #[inline]
     pub(crate) fn handle_pubrec(&mut self, key: Key, body: &[u8]) -> Handled {
         let (ack, session) = match self.decode_ack(key, PacketType::PubRec, body) {
@@ -85,7 +90,8 @@ impl Broker {
         Handled::Done
     }
 
-    /// PUBREL: the client releases the identifier of its QoS 2 publish [MQTT-4.3.3-11].
+    /// PUBREL: the client releases the identifier of its QoS 2 publish, which may have expired meanwhile, and may
+    /// use it anew [MQTT-4.3.3-11] [MQTT-4.3.3-12] [MQTT-4.3.3-13].
     pub(crate) fn handle_pubrel(&mut self, key: Key, body: &[u8]) -> Handled {
         let (ack, session) = match self.decode_ack(key, PacketType::PubRel, body) {
             Ok(decoded) => decoded,
@@ -129,7 +135,7 @@ impl Broker {
         }
         let Some(delivery) = window.inflight.complete(position) else { return };
         if ack.reason.is_error() {
-            // [MQTT-4.8.2-6] A refused message is not given to another member of a group either.
+            // [MQTT-4.4.0-2] [MQTT-4.8.2-6] A refused message is not given to another member of a group either.
             self.core.tally.dropped.add(Dropped::RefusedByClient);
         }
         if self.core.persist.is_on() {
@@ -248,6 +254,7 @@ fn encode_ack(
     reason: ReasonCode,
     bytes: &mut Vec<u8>,
 ) {
+    // [MQTT-2.2.1-5]
     let kind = if exactly_once { PacketType::PubRec } else { PacketType::PubAck };
     Ack::new(packet_id, reason).encode(kind, version, bytes);
 }

@@ -68,6 +68,7 @@ impl AliasesOut {
             return Naming::Alias(alias);
         }
         let next = self.by_topic.len() as u16 + 1;
+        // [MQTT-3.1.2-26] [MQTT-3.3.2-11]
         if next > self.maximum {
             return Naming::Name;
         }

@@ -279,7 +279,9 @@ impl Broker {
         let Some(link) = self.core.links.get_mut(key) else { return Handled::Ended };
         match link.state {
             State::Live => {}
+            // [MQTT-3.2.0-2] Only here, and once, a CONNACK comes of it.
             State::New => return self.handle_first(key, header, body),
+            // [MQTT-3.2.0-1] Nothing is answered before CONNACK.
             State::Claiming => return Handled::Hold(Hold::Claim),
             State::Ending => return Handled::Ended,
         }
@@ -387,6 +389,7 @@ impl Broker {
             return Handled::Ended;
         }
         self.core.tally.ended.add(why);
+        // [MQTT-3.14.0-1] Live: CONNACK has gone out.
         if let Some(reason) = reason
             && link.is_live()
             && link.is_v5()
@@ -403,6 +406,7 @@ impl Broker {
                 .out
                 .append(key.index, |bytes| crate::disconnect::encode(reason, reference, bytes_max, bytes));
         }
+        // [MQTT-4.13.2-1] [MQTT-3.14.4-1] [MQTT-3.14.4-2] Whether a reason was sent or not; nothing follows.
         self.leave(key, true);
         self.close(key, Ending::Graceful);
         Handled::Ended

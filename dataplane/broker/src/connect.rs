@@ -119,10 +119,10 @@ impl Broker {
         Handled::Done
     }
 
-    /// What the settings and the standard do not allow in a well-formed CONNECT.
+    /// What the settings and the standard do not allow in a well-formed CONNECT [MQTT-3.1.4-2].
     fn check_connect(&self, connect: &Connect<'_>) -> Result<(), (Ended, ReasonCode)> {
         let settings = &self.core.settings;
-        // [MQTT-3.1.3-8]: an id the server does not accept. Control characters make ids that cannot be typed
+        // [MQTT-3.1.3-5] [MQTT-3.1.3-8] [MQTT311-3.1.3-9]: an id the server does not accept. Control characters make ids that cannot be typed
         // or printed by an operator; the standard lets a receiver refuse them (section 1.5.4).
         let id = connect.client_id;
         if id.len() > usize::from(settings.client_id_bytes_max) || id.chars().any(char::is_control) {
@@ -171,7 +171,7 @@ impl Broker {
         asked.min(settings.session_expiry_max)
     }
 
-    /// A client id of the broker's choice [MQTT-3.1.3-6], at home on this shard. 128 random bits need no table
+    /// A client id of the broker's choice [MQTT-3.1.3-6] [MQTT-3.2.2-16], at home on this shard. 128 random bits need no table
     /// to be unique.
     fn assign_client_id(&mut self) -> Box<str> {
         loop {
@@ -199,6 +199,7 @@ impl Broker {
             clean_start: connect.clean_start,
             client_id,
             assigned,
+            // [MQTT-3.2.2-22]
             keep_alive: server_keep_alive.unwrap_or(connect.keep_alive),
             server_keep_alive,
             session_expiry,
@@ -218,7 +219,9 @@ impl Broker {
         }
     }
 
-    /// CONNACK with a refusal; the connection is ended by the caller.
+    /// CONNACK with a refusal; the connection is ended by the caller [MQTT-3.2.2-7] [MQTT-4.12.0-4], and what came
+    /// behind the CONNECT with it [MQTT-3.1.4-6]. No CONNACK has a reason string or user properties, so none can
+    /// be too large by them [MQTT-3.2.2-19] [MQTT-3.2.2-20].
     pub(crate) fn refuse_connect(&mut self, key: Key, version: Version, reason: ReasonCode) {
         let mut connack = ConnAck::new(false, reason);
         if matches!(reason, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved | ReasonCode::ServerBusy) {
@@ -234,7 +237,7 @@ impl Broker {
         let Some(mut request) = link.extra.as_mut().and_then(|extra| extra.connect.take()) else { return };
         let existing = self.core.sessions.find(&request.client_id);
         let resumed = match existing {
-            // [MQTT-3.1.2-4]
+            // [MQTT-3.1.2-4] [MQTT-3.1.4-4]
             Some(session) if request.clean_start => {
                 self.end_session(session);
                 None
@@ -244,6 +247,7 @@ impl Broker {
         };
         let session_key = match resumed {
             Some(session) => session,
+            // [MQTT-3.1.2-6]
             None => {
                 let hash = self.core.sessions.hash(&request.client_id);
                 let serial = self.next_serial();
@@ -256,7 +260,7 @@ impl Broker {
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
         session.expiry_seconds = request.session_expiry;
         session.expires = pelton_base::Wall::NEVER;
-        // A will that was delayed is not sent: the session goes on [MQTT-3.1.3-9].
+        // [MQTT-3.1.2-7] A will that was delayed is not sent: the session goes on [MQTT-3.1.3-9].
         session.will = request.will.take();
         request.session = session_key;
         request.resumed = resumed.is_some();
@@ -284,6 +288,7 @@ impl Broker {
         link.alias_in_max = self.core.settings.topic_alias_maximum;
         // [MQTT-3.1.2-22] One and a half times the Keep Alive.
         link.silence_ms_max = u32::from(request.keep_alive) * 1500;
+        // [MQTT-3.1.2-27]
         if request.topic_alias_maximum != 0 {
             let aliases = AliasesOut::new(request.topic_alias_maximum, self.key);
             link.extra().aliases_out = Some(aliases);
@@ -325,15 +330,18 @@ impl Broker {
     /// must be said is more than the client takes [MQTT-3.1.2-24].
     fn send_connack(&mut self, key: Key, session_present: bool, terms: &ConnackTerms<'_>) -> bool {
         let settings = self.core.settings.clone();
+        // [MQTT-3.1.4-5] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
         let mut connack = ConnAck::new(session_present, ReasonCode::Success);
         let properties = &mut connack.properties;
         properties.session_expiry = terms.session_expiry;
         properties.receive_maximum =
             (settings.receive_maximum != u16::MAX).then_some(settings.receive_maximum);
+        // [MQTT-3.2.2-9]
         properties.maximum_qos = (settings.qos_max != QoS::ExactlyOnce).then_some(settings.qos_max);
         properties.retain_available = (!settings.retain_available).then_some(false);
         properties.maximum_packet_size =
             (settings.packet_bytes_max < pelton_mqtt::MAX_PACKET).then_some(settings.packet_bytes_max);
+        // [MQTT-3.1.3-7]
         properties.assigned_client_id = terms.assigned;
         properties.topic_alias_maximum =
             (settings.topic_alias_maximum != 0).then_some(settings.topic_alias_maximum);

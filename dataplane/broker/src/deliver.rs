@@ -59,6 +59,7 @@ impl<'a> Terms<'a> {
     #[inline]
     pub(crate) fn live(publication: &Publication<'_>, options: Options, identifiers: &'a [u32]) -> Self {
         Self {
+            // [MQTT-3.8.4-8]
             qos: publication.qos.min(options.qos()),
             // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
             retain: publication.retain && options.retain_as_published(),
@@ -114,6 +115,7 @@ impl Core {
             return self.deliver_offline(publication, lazy, session_index, terms);
         };
         let room = self.out.queued(session.link.index) < self.settings.outbound_bytes_max as usize;
+        // [MQTT-4.3.1-1] [MQTT-4.9.0-3] No window holds QoS 0 back.
         if terms.qos == QoS::AtMostOnce {
             if !room {
                 self.tally.dropped.add(Dropped::OutboundFull);
@@ -138,6 +140,8 @@ impl Core {
         if !room {
             link.starve(session.link, &mut self.starved);
         }
+        // [MQTT-4.9.0-2] [MQTT-3.3.4-10] Without room in its window this message waits, and nothing else;
+        // [MQTT-4.6.0-5] behind those that wait already.
         if !room || !window.queue.is_empty() || !window.inflight.is_open(link.send_window) {
             return self.enqueue(publication, lazy, session_index, terms);
         }
@@ -146,6 +150,7 @@ impl Core {
             publication,
             qos: terms.qos,
             retain: terms.retain,
+            // [MQTT-4.3.2-2] [MQTT-4.3.3-2] Whatever it was when it came [MQTT-3.3.1-3].
             dup: false,
             packet_id: Some(packet_id),
             identifiers: terms.identifiers,
@@ -162,6 +167,7 @@ impl Core {
         if keep && !terms.identifiers.is_empty() {
             delivery.identifiers = Some(terms.identifiers.into());
         }
+        // [MQTT-4.3.2-3] [MQTT-4.3.3-3]
         window.inflight.push(at, delivery);
     }
 
@@ -259,6 +265,7 @@ impl Core {
         {
             if let Some((position, delivery)) = window.inflight.next_unsent() {
                 tally.traffic.add(Traffic::Retransmitted);
+                // [MQTT-4.3.3-7] What was sent once does not expire any more.
                 let qos = if delivery.exactly_once { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
                 let publication = messages.get(delivery.message);
                 let packet = Outgoings {

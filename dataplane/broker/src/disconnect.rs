@@ -13,7 +13,7 @@ use crate::session::NEVER_EXPIRES;
 use crate::shared::GroupRef;
 
 /// A DISCONNECT to a v5 client that takes packets up to `bytes_max`: without the reference if only that does not
-/// fit [MQTT-3.1.2-24].
+/// fit [MQTT-3.1.2-24]. It has no reason string and no user properties [MQTT-3.14.2-3] [MQTT-3.14.2-4].
 pub(crate) fn encode(
     reason: ReasonCode,
     server_reference: Option<&str>,
@@ -64,7 +64,8 @@ impl Broker {
         Handled::Done
     }
 
-    /// AUTH: extended authentication is not offered, so any AUTH is out of place [MQTT-4.12.0-6].
+    /// AUTH: extended authentication is not offered, so any AUTH is out of place, a re-authentication too
+    /// [MQTT-4.12.0-6] [MQTT-4.12.1-2].
     pub(crate) fn handle_auth(&mut self, key: Key, body: &[u8]) -> Handled {
         if let Err(error) = pelton_mqtt::Auth::decode(Sender::Client, body) {
             return self.end_malformed(key, error);
@@ -93,6 +94,7 @@ impl Broker {
         if !will {
             session.will = None;
         }
+        // [MQTT-4.1.0-2]
         let ends = session.expiry_seconds == 0;
         let delayed = session.will.as_ref().is_some_and(|will| will.delay_seconds != 0);
         if ends || !delayed {

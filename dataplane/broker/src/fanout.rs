@@ -88,7 +88,7 @@ impl Broker {
     }
 
     /// Several filters match: every session gets one copy, by the highest QoS of its subscriptions and with
-    /// all their identifiers [MQTT-3.3.4-2] [MQTT-3.3.4-3].
+    /// all their identifiers [MQTT-3.3.4-2] [MQTT-3.3.4-3] [MQTT-3.3.4-4].
     fn route_many(&mut self, publication: &Publication<'_>, filters: &[FilterId]) {
         let mut targets = std::mem::take(&mut self.scratch.targets);
         self.mark = self.mark.wrapping_add(1);

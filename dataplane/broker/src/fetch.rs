@@ -119,7 +119,7 @@ impl Core {
         }
         let identifiers = [identifier];
         let terms = Terms {
-            // [MQTT-3.3.1-8] Sent because of a new subscription: the flag is set.
+            // [MQTT311-3.3.1-8] Sent because of a new subscription: the flag is set.
             retain: true,
             is_retained: true,
             identifiers: if identifier == 0 { &[] } else { &identifiers },

@@ -160,7 +160,7 @@ impl Inflight {
         Some((position, delivery))
     }
 
-    /// A free packet identifier for a delivery at tick `at`.
+    /// A free packet identifier for a delivery at tick `at` [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1].
     ///
     /// # Panics
     /// If all identifiers are in use: a window is bounded by Receive Maximum, which is one below.
@@ -252,7 +252,7 @@ impl Inflight {
         Some(delivery)
     }
 
-    /// Whether a PUBREL was sent for this identifier and PUBCOMP is awaited.
+    /// Whether a PUBREL was sent for this identifier and PUBCOMP is awaited [MQTT-4.3.3-5].
     pub fn is_released(&self, id: PacketId) -> bool {
         self.released.iter().any(|released| released.packet_id == id)
     }

@@ -31,7 +31,8 @@ impl Broker {
             && !self.peers.is_congested()
     }
 
-    /// Leaves a packet in front of its connection until there is room.
+    /// Leaves a packet in front of its connection until there is room: what follows it waits, too, so that order
+    /// holds for every topic [MQTT-4.6.0-6].
     pub(crate) fn hold_for_room(&mut self, key: Key) -> Handled {
         if let Some(link) = self.core.links.get_mut(key) {
             link.hold = Some(Hold::Congestion);
@@ -197,6 +198,7 @@ impl Broker {
         {
             return self.refuse_for_storage(key, packet_id, publication, reason);
         }
+        // [MQTT-3.3.4-1]
         match packet_id {
             None => {
                 let taken = if self.is_stored(publication) {
@@ -256,6 +258,7 @@ impl Broker {
         let Some(link) = self.core.links.get(key) else { return Handled::Ended };
         let session_key = link.session;
         let Some(session) = self.core.sessions.get_mut(session_key) else { return Handled::Ended };
+        // [MQTT-4.3.2-5] Identifiers of QoS 1 are not remembered.
         if exactly_once && session.is_unreleased(packet_id) {
             self.repeat_record(key, session_key, packet_id);
             return Handled::Done;
@@ -286,6 +289,7 @@ impl Broker {
         } else {
             self.distribute(publication, topic, Some(settlement))
         };
+        // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
         let reason = match taken {
             Taken::Settled { matched: true } => ReasonCode::Success,
             Taken::Settled { matched: false } => ReasonCode::NoMatchingSubscribers,
@@ -372,6 +376,7 @@ impl Broker {
         topic: TopicId,
         settlement: Option<Settlement>,
     ) -> Taken {
+        // [MQTT-3.3.2-3] [MQTT-4.5.0-1]
         let matched = self.router.matched(topic);
         let (wanted, mut shards) = (matched.wanted(), matched.shards);
         let mut home = None;

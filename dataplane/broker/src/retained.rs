@@ -46,7 +46,7 @@ impl Retained {
     }
 }
 
-/// Retained messages by topic.
+/// Retained messages by topic: no part of any session [MQTT311-3.1.2-7].
 #[derive(Debug, Default)]
 pub struct RetainedSet {
     by_key: BTreeMap<Box<[u8]>, Retained>,
@@ -79,7 +79,8 @@ impl RetainedSet {
         self.bytes
     }
 
-    /// Sets the message of a topic, or clears it if the payload is empty [MQTT-3.3.1-6]. `false` if there is
+    /// Sets the message of a topic [MQTT-3.3.1-5], or clears it if the payload is empty [MQTT-3.3.1-6]
+    /// [MQTT-3.3.1-7]. `false` if there is
     /// no room.
     pub fn set(&mut self, publication: &Publication<'_>, messages_max: u32, bytes_max: u64) -> bool {
         let key = key_of(publication.topic);

@@ -77,7 +77,8 @@ pub struct Session {
     pub client_id: Box<str>,
     /// Hash of the name under the process's key.
     pub client_hash: u64,
-    /// Its connection, [`Key::NONE`] while it is away.
+    /// Its connection, [`Key::NONE`] while it is away. While there is one the session is not thrown away
+    /// [MQTT-4.1.0-1].
     pub link: Key,
     /// Who it is to No Local and to storage: unique in the process.
     pub serial: Publisher,
@@ -186,7 +187,7 @@ impl Sessions {
         Self { slots: Slots::new(), by_client: HashTable::new(), key }
     }
 
-    /// The session of a client.
+    /// The session of a client, by its id [MQTT-3.1.3-2].
     pub fn find(&self, client_id: &str) -> Option<Key> {
         let hash = self.key.hash(client_id.as_bytes());
         let index = *self.by_client.find(hash, |&index| {

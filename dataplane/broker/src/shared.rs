@@ -434,6 +434,7 @@ impl Broker {
         {
             member.under_way += 1;
         }
+        // [MQTT-4.8.2-3] The member's own options.
         let Member { shard, session, options, identifier, .. } = *member;
         if shard == self.me {
             self.deliver_to_member(group_ref, publication, session, options, identifier);

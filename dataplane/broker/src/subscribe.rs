@@ -77,6 +77,7 @@ impl Broker {
         let mut codes = SmallVec::new();
         let mut granted: SmallVec<[Granted<'_>; 4]> = SmallVec::new();
         let mut room = self.room_for_subscriptions(key, subscribe.subscriptions.iter().count());
+        // [MQTT-3.8.4-5] [MQTT-3.9.3-1] One after the other, a code each, in their order.
         // Decided first, carried out afterwards: a decision may be pending, and then nothing has happened yet.
         for entry in subscribe.subscriptions {
             match self.decide_filter(key, entry.filter, entry.options, identifier, &mut room) {
@@ -153,6 +154,7 @@ impl Broker {
         if filter.shared().is_some() && !settings.shared_available {
             return Err(Some(ReasonCode::SharedSubscriptionsNotSupported));
         }
+        // [MQTT311-3.8.3-2]
         if filter.has_wildcards() && !settings.wildcard_available {
             return Err(Some(ReasonCode::WildcardSubscriptionsNotSupported));
         }
@@ -168,6 +170,7 @@ impl Broker {
         {
             *room = room.checked_sub(1).ok_or(Some(ReasonCode::QuotaExceeded))?;
         }
+        // [MQTT-3.2.2-10] [MQTT-3.8.4-7]
         let options = Options::new(asked.qos.min(settings.qos_max), asked, identifier != 0);
         Ok(Granted { filter, options, asked, identifier })
     }
@@ -201,7 +204,7 @@ impl Broker {
         let Some(session) = self.core.sessions.get_mut(pending.session) else { return };
         let filter = self.router.filter(text);
         match slot {
-            // [MQTT-3.8.4-3] The same filter again: replaced, without a gap.
+            // [MQTT-3.8.4-3] [MQTT-3.8.4-4] The same filter again: replaced, without a gap.
             Some(slot) => {
                 let subscription = &mut session.subscriptions[slot];
                 (subscription.options, subscription.identifier) = (grant.options, grant.identifier);
@@ -492,6 +495,8 @@ impl Broker {
         }
         let codes = pending.codes;
         // Before v5 the codec sends every refusal as 0x80 [MQTT311-3.9.3-2].
+        // [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-2.2.1-6] Without reason string and user properties [MQTT-3.9.2-1]
+        // [MQTT-3.9.2-2].
         let suback = SubAck::new(pending.packet_id, &codes);
         // [MQTT-3.1.2-24] An answer the client does not take: it cannot go on without one.
         if suback.encoded_len(version) > self.packet_bytes_max_of(pending.link) {

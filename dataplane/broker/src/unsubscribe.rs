@@ -18,6 +18,7 @@ impl Broker {
         };
         let first = self.core.persist.number();
         let mut codes: SmallVec<[ReasonCode; 8]> = SmallVec::new();
+        // [MQTT-3.10.4-6] [MQTT-3.11.3-1] One after the other, a code each, in their order.
         for raw in unsubscribe.filters {
             // [MQTT-3.10.4-1] Compared character by character. Taken out here, nothing more is delivered:
             // every publish is matched against this shard's own table at the last.
@@ -34,6 +35,8 @@ impl Broker {
             };
             codes.push(code);
         }
+        // [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-2.2.1-6] Without reason string and user properties [MQTT-3.11.2-1]
+        // [MQTT-3.11.2-2].
         let unsuback = UnsubAck::new(unsubscribe.packet_id, &codes);
         // [MQTT-3.1.2-24] An answer the client does not take: it cannot go on without one.
         if unsuback.encoded_len(version) > self.packet_bytes_max_of(key) {
@@ -52,7 +55,8 @@ impl Broker {
         Handled::Done
     }
 
-    /// Takes the subscription at `slot` out of a session.
+    /// Takes the subscription at `slot` out of a session. What is under way by it stays in the session's window
+    /// [MQTT-3.10.4-3].
     pub(crate) fn drop_subscription(&mut self, session_key: Key, slot: usize) {
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
         let gone = session.subscriptions.swap_remove(slot);

@@ -37,6 +37,7 @@ impl Will {
     pub(crate) fn new(will: &ConnectWill<'_>, scratch: &mut Vec<u8>) -> Self {
         scratch.clear();
         let topic = will.topic.as_str().as_bytes();
+        // [MQTT-3.1.3-10]
         let forwarded = will.properties.forwardable(scratch);
         Self {
             body: [topic, forwarded, will.payload].concat().into_boxed_slice(),
@@ -58,6 +59,7 @@ impl Will {
             forwarded,
             payload,
             qos: self.qos,
+            // [MQTT-3.1.2-14] [MQTT-3.1.2-15]
             retain: self.retain,
             expires: self.expiry_seconds.map_or(Wall::NEVER, |seconds| now.plus_seconds(seconds)),
             publisher,
@@ -72,6 +74,7 @@ impl Broker {
     /// again.
     pub(crate) fn publish_will(&mut self, session_key: Key) {
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
+        // [MQTT311-3.1.2-12]
         let Some(will) = session.will.take() else { return };
         let (publisher, client_hash) = (session.serial, session.client_hash);
         let user_name = self

@@ -169,7 +169,7 @@ fn wrong_first_byte(first: u8) -> DecodeError {
         Some(PacketType::Publish) if first & 0b0110 == 0b0110 => Violation::PublishQos3,
         // [MQTT-3.3.1-2] [MQTT311-3.3.1-2] Flags that contradict each other are invalid flags: 0x81.
         Some(PacketType::Publish) => Violation::DupOnQos0,
-        // [MQTT-2.1.3-1] [MQTT311-2.2.2-2] Any other value of a reserved bit.
+        // [MQTT-2.1.3-1] [MQTT-3.14.1-1] [MQTT-3.15.1-1] [MQTT311-2.2.2-2] Any other value of a reserved bit.
         Some(_) => Violation::FixedHeaderFlags,
     }
     .into()

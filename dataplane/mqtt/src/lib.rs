@@ -24,6 +24,8 @@
 //! # Ok::<(), pelton_mqtt::DecodeError>(())
 //! ```
 //!
+//! Nothing is added to the standards: no property, reason code or packet of our own [MQTT311-7.0.0-2].
+//!
 //! # When a packet is wrong
 //!
 //! A [`DecodeError`] names the one rule that was broken, a [`Violation`]: a closed set, each with its citation and the

@@ -94,6 +94,7 @@ impl<'a> Publish<'a> {
             return Err(Violation::DupOnQos0.into());
         }
         let mut reader = Reader::new(body);
+        // [MQTT-3.3.2-1]
         let topic = RawTopic::new(reader.binary()?);
         // [MQTT-2.2.1-2] [MQTT311-2.3.1-5] No packet identifier at QoS 0.
         let packet_id = if qos == QoS::AtMostOnce { None } else { Some(reader.packet_id()?) };

@@ -1,4 +1,5 @@
-//! Listening sockets: one for each configured address and shard, all on the same port.
+//! Listening sockets: one for each configured address and shard, all on the same port. TCP: ordered, lossless,
+//! both ways [MQTT-4.2.0-1].
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
