@@ -1,8 +1,9 @@
 //! The generated pages are what the code says.
 
 use std::path::Path;
+use std::process::Stdio;
 
-use crate::running::run;
+use crate::running::{Ended, pelton, run};
 
 #[test]
 fn the_pages_in_docs_are_those_of_the_code() {
@@ -35,4 +36,14 @@ fn the_version_says_what_was_built() {
     assert!(lines[1].starts_with("commit "), "{out}");
     assert!(lines[2].starts_with("target ") && lines[2].contains("linux"), "{out}");
     assert_eq!(lines[3], "datapath kernel sockets");
+}
+
+#[test]
+fn an_output_that_nobody_reads_is_no_fault() {
+    let mut command = pelton(&["config", "dump"]);
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the built binary runs");
+    drop(child.stdout.take());
+    let ended: Ended = child.wait_with_output().expect("it is our child").into();
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
 }
