@@ -96,10 +96,10 @@ fn status_shows_a_running_broker() {
         let ended = run(&["status", &address]);
         assert_eq!(ended.code, Some(0), "{}", ended.err);
         let lines: Vec<&str> = ended.out.lines().collect();
-        if lines.contains(&"ended          1 disconnect") {
+        // Under load it may have looked before all figures had come.
+        if lines.contains(&"ended          1 disconnect") && !ended.out.contains('?') {
             assert!(lines[0].starts_with("pelton version ") && lines[0].ends_with(" seconds"), "{lines:?}");
             assert_eq!(lines[1], "datapath       kernel sockets, 2 shards");
-            assert!(!ended.out.contains('?'), "{}", ended.out);
             return;
         }
         assert!(Instant::now() < until, "{lines:#?}");
