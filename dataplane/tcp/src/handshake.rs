@@ -418,7 +418,7 @@ impl<P: Port> Tcp<P> {
         token: u64,
         now: Mono,
     ) -> Result<StreamId, ConnectError> {
-        self.now = self.now.max(now);
+        self.set_time(now);
         let tuple = Tuple { local, remote };
         let hash = tuple.hash(self.keys.demux) as u32;
         if self.demux.find(hash, |entry| self.is(entry, &tuple)).is_some() {

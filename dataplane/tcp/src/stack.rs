@@ -201,7 +201,7 @@ impl<P: Port> Tcp<P> {
         &self.packet_drops
     }
 
-    fn set_time(&mut self, now: Mono) {
+    pub(crate) fn set_time(&mut self, now: Mono) {
         // Whoever drives the stack may hold an older reading of the clock than it passed before.
         self.now = self.now.max(now);
         self.now_ms = self.now.as_ms() as u32;

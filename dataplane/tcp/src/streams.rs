@@ -55,7 +55,9 @@ impl<P: Port> Tcp<P> {
                 let index = self.tcbs.live(key)?;
                 let hot = &self.tcbs[index];
                 // The shard may have transmitted meanwhile.
-                let wanted = hot.facts.has(Facts::SERVICE) && hot.facts.has(Facts::BOUND);
+                let facts = hot.facts;
+                let wanted =
+                    facts.has(Facts::SERVICE) && facts.has(Facts::BOUND) && !facts.has(Facts::ORPHAN);
                 wanted.then_some(StreamEvent::Writable { token: hot.token })
             }
             Event::Closed { key, token, why } => {

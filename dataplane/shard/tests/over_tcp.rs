@@ -1,0 +1,271 @@
+//! The whole broker over our TCP: a shard on one end of a bad link, MQTT clients on a stack of their own at the other.
+//! Whatever the link does, every message comes once to every subscriber, in the order of its publisher, and when the
+//! clients have said goodbye nothing is left.
+
+use std::sync::Arc;
+
+use pelton_base::{
+    ByteStreams, Ending, HashKey, Mono, Outgoing, StreamEnd, StreamEvent, StreamId, Transmit, Wall,
+};
+use pelton_broker::{Settings, Setup};
+use pelton_mqtt::{Frame, PacketType, frame};
+use pelton_packet::fault::{Faults, Faulty};
+use pelton_packet::memory::{MemoryPort, MemorySettings, pair};
+use pelton_packet::{Interface, Link, MacAddress};
+use pelton_shard::{Shard, mesh};
+use pelton_tcp::{Tcp, Usage};
+
+type Stack = Tcp<Faulty<MemoryPort>>;
+
+const SERVER: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+const CLIENTS: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
+const MESSAGES: u32 = 30;
+
+fn string(text: &str) -> Vec<u8> {
+    [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat()
+}
+
+fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    assert!(body.len() < 128);
+    [&[first, body.len() as u8][..], body].concat()
+}
+
+/// CONNECT of MQTT 3.1.1, clean session, no keep-alive: on such links silence means nothing.
+fn connect(id: &str) -> Vec<u8> {
+    packet(0x10, &[&string("MQTT")[..], &[4, 2, 0, 0], &string(id)].concat())
+}
+
+fn subscribe(filter: &str) -> Vec<u8> {
+    packet(0x82, &[&[0, 1][..], &string(filter), &[1]].concat())
+}
+
+fn publish(topic: &str, id: u16, number: u32) -> Vec<u8> {
+    packet(0x32, &[&string(topic)[..], &id.to_be_bytes(), &number.to_be_bytes()].concat())
+}
+
+/// A client: connects, subscribes to all, and when told publishes its messages.
+struct Client {
+    stream: StreamId,
+    topic: String,
+    input: Vec<u8>,
+    subscribed: bool,
+    published: u32,
+    acknowledged: u32,
+    /// The next number expected of each publisher.
+    next: Vec<u32>,
+    goodbye: bool,
+    ended: Option<StreamEnd>,
+}
+
+struct Clients {
+    tcp: Stack,
+    out: Outgoing,
+    all: Vec<Client>,
+}
+
+impl Clients {
+    fn new(tcp: Stack, count: u16, now: Mono) -> Self {
+        let mut clients = Self { tcp, out: Outgoing::new(1 << 20), all: Vec::new() };
+        for n in 0..count {
+            let link = Link { source: CLIENTS, destination: SERVER, vlan: None };
+            let local = ([10, 0, 0, 2], 2_000 + n).into();
+            let stream =
+                clients.tcp.connect(local, ([10, 0, 0, 1], 1883).into(), link, u64::from(n), now).unwrap();
+            clients.out.open(u32::from(n));
+            clients.all.push(Client {
+                stream,
+                topic: format!("t/{n}"),
+                input: Vec::new(),
+                subscribed: false,
+                published: 0,
+                acknowledged: 0,
+                next: vec![0; usize::from(count)],
+                goodbye: false,
+                ended: None,
+            });
+        }
+        clients
+    }
+
+    fn say(&mut self, at: usize, bytes: &[u8]) {
+        self.out.append(at as u32, |out| out.extend_from_slice(bytes));
+    }
+
+    fn turn(&mut self, now: Mono) {
+        self.tcp.poll(now);
+        while let Some(event) = self.tcp.next() {
+            match event {
+                StreamEvent::Opened { stream, .. } => {
+                    let at = self.all.iter().position(|client| client.stream == stream).unwrap();
+                    self.say(at, &connect(&format!("client-{at}")));
+                }
+                StreamEvent::Data { token, chunk } => {
+                    let client = &mut self.all[token as usize];
+                    client.input.extend_from_slice(&chunk);
+                    self.tcp.consumed(client.stream, chunk.len());
+                    self.tcp.recycle(chunk);
+                    self.read(token as usize);
+                }
+                StreamEvent::Writable { token } => self.transmit(token as usize),
+                StreamEvent::Closed { token, why } => {
+                    assert!(self.all[token as usize].ended.replace(why).is_none());
+                    self.out.discard(token as u32);
+                }
+            }
+        }
+        // Everybody publishes when everybody has subscribed.
+        if self.all.iter().all(|client| client.subscribed) {
+            for at in 0..self.all.len() {
+                let client = &mut self.all[at];
+                if client.published < MESSAGES && client.published - client.acknowledged < 10 {
+                    client.published += 1;
+                    let bytes = publish(&client.topic, client.published as u16, client.published - 1);
+                    self.say(at, &bytes);
+                }
+            }
+        }
+        let through = self.all.iter().all(|client| {
+            client.acknowledged == MESSAGES && client.next.iter().all(|&next| next == MESSAGES)
+        });
+        if through {
+            for at in 0..self.all.len() {
+                if !std::mem::replace(&mut self.all[at].goodbye, true) {
+                    self.say(at, &[0xe0, 0]);
+                    self.transmit(at);
+                    self.tcp.close(self.all[at].stream, Ending::Graceful);
+                }
+            }
+        }
+        let mut dirty = Vec::new();
+        self.out.take_dirty(&mut dirty);
+        for at in dirty {
+            self.transmit(at as usize);
+        }
+        self.tcp.end_turn();
+    }
+
+    fn transmit(&mut self, at: usize) {
+        if self.all[at].ended.is_none() {
+            let (queue, logs) = self.out.queue(at as u32);
+            // Gone: its end is among the events that follow.
+            let _: Transmit = self.tcp.transmit(self.all[at].stream, queue, logs);
+            self.out.settle(at as u32);
+        }
+    }
+
+    /// Takes the packets that have come.
+    fn read(&mut self, at: usize) {
+        loop {
+            let client = &mut self.all[at];
+            let Ok(Frame::Complete { header, total }) = frame(&client.input, 1 << 20) else { return };
+            let body = client.input[usize::from(header.header_len)..total].to_vec();
+            client.input.drain(..total);
+            match header.packet_type {
+                PacketType::ConnAck => {
+                    assert_eq!(body, [0, 0]);
+                    self.say(at, &subscribe("t/#"));
+                }
+                PacketType::SubAck => {
+                    assert_eq!(body, [0, 1, 1]);
+                    client.subscribed = true;
+                }
+                PacketType::PubAck => client.acknowledged += 1,
+                PacketType::Publish => {
+                    let topic_len = usize::from(u16::from_be_bytes([body[0], body[1]]));
+                    let topic = std::str::from_utf8(&body[2..2 + topic_len]).unwrap();
+                    let from: usize = topic.strip_prefix("t/").unwrap().parse().unwrap();
+                    let id = [body[2 + topic_len], body[3 + topic_len]];
+                    let number = u32::from_be_bytes(body[4 + topic_len..].try_into().unwrap());
+                    assert_eq!(number, client.next[from], "in the order of its publisher, once");
+                    client.next[from] += 1;
+                    self.say(at, &packet(0x40, &id));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+fn run(seed: u64, faults: Faults) {
+    let (near, far) = pair(MemorySettings::default());
+    let stack = |port: MemoryPort, mac, address: [u8; 4], listeners: &[u16], seed| {
+        let interface = Interface { mac, addresses: vec![address.into()] };
+        let port = Faulty::new(port, faults, seed, 512);
+        let settings = pelton_tcp::Settings { connections_max: 1_000, ..pelton_tcp::Settings::default() };
+        Tcp::new(port, interface, listeners, settings, seed, Mono(0))
+    };
+    let mut now = Mono::from_ms(1_000);
+    let setup = Setup {
+        shard: 0,
+        shards: 1,
+        key: HashKey::new(seed, 2),
+        seed,
+        settings: Arc::new(Settings::default()),
+        mono: now,
+        wall: Wall(1_000_000),
+    };
+    let (_, commands) = crossbeam_channel::bounded(1);
+    let transport = stack(far, SERVER, [10, 0, 0, 1], &[1883], seed * 2 + 1);
+    let mut shard = Shard::new(setup, transport, mesh(1).pop().unwrap(), commands);
+    let mut clients = Clients::new(stack(near, CLIENTS, [10, 0, 0, 2], &[], seed * 2), 8, now);
+    let mut turns = 0;
+    let mut healed = false;
+    loop {
+        let turn = shard.turn(now, Wall(1_000_000 + now.as_ms()));
+        clients.turn(now);
+        let ended = clients.all.iter().all(|client| client.ended.is_some());
+        if ended && !healed {
+            healed = true;
+            shard.transport().port().faults = Faults::default();
+            clients.tcp.port().faults = Faults::default();
+        }
+        let quiet = shard.transport().usage() == Usage::default() && clients.tcp.usage() == Usage::default();
+        if ended && quiet && shard.snapshot().connections == 0 {
+            break;
+        }
+        let until = clients.tcp.next_timeout().unwrap_or(Mono::NEVER).min(turn.until);
+        now = until.max(now + 10_000).min(now.plus_ms(100));
+        turns += 1;
+        assert!(
+            turns < 2_000_000 && now < Mono::from_ms(3_600_000),
+            "seed {seed}: {:?} {:?}, clients {:?}",
+            shard.transport().figures(),
+            clients.tcp.counters(),
+            clients
+                .all
+                .iter()
+                .map(|client| (client.ended, client.acknowledged, &client.next))
+                .collect::<Vec<_>>()
+        );
+    }
+    for client in &clients.all {
+        assert_eq!(client.ended, Some(StreamEnd::Local), "seed {seed}");
+        assert!(client.next.iter().all(|&next| next == MESSAGES), "seed {seed}: {:?}", client.next);
+    }
+    for port in [shard.transport().port(), clients.tcp.port()] {
+        assert_eq!(port.inner().pool().outstanding(), port.held(), "seed {seed}");
+    }
+    assert_eq!(clients.out.total(), 0);
+}
+
+#[test]
+fn over_a_good_link() {
+    run(1, Faults { delay_ns: 1_000_000, ..Faults::default() });
+}
+
+#[test]
+fn over_links_that_lose_reorder_double_and_damage() {
+    for seed in 1..=10 {
+        let faults = Faults {
+            loss: (seed as u32 * 20) % 210,
+            duplication: 20,
+            reordering: 50,
+            reorder_ns: 10_000_000,
+            corruption: 5,
+            delay_ns: seed * 3_000_000,
+            jitter_ns: 1_000_000,
+            ..Faults::default()
+        };
+        run(seed, faults);
+    }
+}
