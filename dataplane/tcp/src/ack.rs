@@ -23,11 +23,8 @@ impl<P: Port> Tcp<P> {
         let window = u32::from(segment.window) << hot.send_scale();
         let advances = una.lt(ack);
         let same_window = window == hot.snd_wnd;
-        if una.le(ack)
-            && (advances
-                || hot.snd_wl1.lt(segment.seq)
-                || (hot.snd_wl1 == segment.seq && hot.snd_wnd < window))
-        {
+        // RFC 9293 3.10.7.4: SND.WL2 is never beyond SND.UNA, so that its condition holds whenever this one does.
+        if una.le(ack) && hot.snd_wl1.le(segment.seq) {
             let opened = hot.snd_wnd == 0 && window > 0;
             hot.snd_wnd = window;
             hot.snd_wl1 = segment.seq;
@@ -45,8 +42,9 @@ impl<P: Port> Tcp<P> {
             && segment.len == 0
             && same_window
             && !segment.flags.has(Flags::FIN)
+            && self.tcbs[index].timer != Timer::Persist
         {
-            // RFC 5681 2: a duplicate acknowledgement.
+            // RFC 5681 2: a duplicate acknowledgement; not the answer to a probe of the closed window.
             self.duplicate(index);
         }
         let hot = &self.tcbs[index];
@@ -129,6 +127,9 @@ impl<P: Port> Tcp<P> {
             self.drop_cold_if_quiet(index);
         }
         self.rearm(index);
+        if self.tcbs[index].facts.has(Facts::PEER_CLOSED) {
+            self.list(index);
+        }
         let key = self.tcbs.key(index);
         let hot = &mut self.tcbs[index];
         if !hot.facts.has(Facts::CONSUME.or(Facts::SERVICE).or(Facts::ORPHAN)) {
@@ -309,7 +310,14 @@ impl<P: Port> Tcp<P> {
         }
         match self.cold.take() {
             Some(cold) => {
-                self.tcbs[index].cold = cold;
+                let hot = &mut self.tcbs[index];
+                hot.cold = cold;
+                // Something near the least is known already.
+                if hot.srtt_us != 0
+                    && let Some(cold) = self.cold.get_mut(cold)
+                {
+                    cold.min_rtt_us = hot.srtt_us - hot.srtt_us / 4;
+                }
                 true
             }
             None => {

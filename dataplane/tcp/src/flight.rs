@@ -182,7 +182,7 @@ impl Flight {
     fn newest(&mut self, run: &Run, now_us: u32, min_rtt_us: u32) {
         let rtt_us = now_us.wrapping_sub(run.sent_us);
         // An acknowledgement sooner than a round trip can be is one of the first transmission.
-        if run.resent && rtt_us < min_rtt_us {
+        if run.resent && min_rtt_us != u32::MAX && rtt_us < min_rtt_us {
             return;
         }
         let rack = &mut self.rack;

@@ -133,7 +133,8 @@ impl<P: Port> Tcp<P> {
         let (start, end) = (first.max(hot.rcv_nxt), last.min(hot.rcv_edge));
         let fin = segment.flags.has(Flags::FIN) && last.lt(hot.rcv_edge) && hot.rcv_nxt.le(last);
         let len = if start.lt(end) { end.since(start) } else { 0 };
-        if len < u32::from(segment.len) || start != hot.rcv_nxt || segment.flags.has(Flags::FIN) {
+        let data = segment.len > 0 || segment.flags.has(Flags::FIN);
+        if data && !segment.flags.has(Flags::RST) {
             // RFC 5681 4.2: what is old or leaves a gap is acknowledged at once.
             hot.facts.set(Facts::ACK_NOW);
             self.list(index);

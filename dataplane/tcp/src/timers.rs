@@ -197,13 +197,14 @@ impl<P: Port> Tcp<P> {
         if hot.backoff == 0 || !hot.facts.has(Facts::LOSS) {
             hot.reduce();
         }
-        hot.cwnd = hot.payload_max();
         hot.recover = hot.snd_max;
         hot.dup_acks = 0;
         hot.backoff = hot.backoff.saturating_add(1);
         hot.facts.clear(Facts::RECOVERY);
         hot.facts.set(Facts::LOSS.or(Facts::RESEND_HEAD).or(Facts::RETRANSMITTED));
         self.suspect_black_hole(index);
+        let hot = &mut self.tcbs[index];
+        hot.cwnd = hot.payload_max();
         self.lose(index, None);
         let rto_ms = self.tcbs[index].rto_ms(&self.settings);
         self.set_timer(index, Timer::Retransmit, self.now_ms.wrapping_add(rto_ms));
