@@ -35,6 +35,8 @@ pub(crate) struct Message {
     pub(crate) body: Slice,
     /// Deliveries that still need it. Without any it is not written.
     pub(crate) live: u32,
+    /// It has its place.
+    pub(crate) placed: bool,
     /// Where it was put.
     pub(crate) segment: u64,
     /// Where in the segment.
@@ -226,6 +228,11 @@ impl Plan {
         &mut self.pending[..self.used]
     }
 
+    /// The sessions to write, and the messages.
+    pub(crate) fn pending_and_messages(&mut self) -> (&[Pending], &mut [Message]) {
+        (&self.pending[..self.used], &mut self.messages)
+    }
+
     /// Takes the operations of `batches`; `exists` looks a session up in the store.
     pub(crate) fn take(
         &mut self,
@@ -312,7 +319,14 @@ impl Plan {
             }
             OpKind::Enqueue { message, .. } => {
                 let number = self.messages.len() as u32;
-                self.messages.push(Message { head: message, body: slice, live: 0, segment: 0, index: 0 });
+                self.messages.push(Message {
+                    head: message,
+                    body: slice,
+                    live: 0,
+                    placed: false,
+                    segment: 0,
+                    index: 0,
+                });
                 let mut identifiers = step.identifiers;
                 for target in step.targets {
                     let (own, rest) = identifiers.split_at(usize::from(target.identifiers));

@@ -2,14 +2,12 @@
 
 mod queue;
 
-use std::ops::Range;
-
 use pelton_base::HashKey;
 use pelton_storage_ops::Batch;
 
 use crate::error::Fault;
 use crate::layout::{self, Db, SESSION_KEY, message, row, segment};
-use crate::plan::{Pending, Plan, RetainedChange, SubscriptionChange};
+use crate::plan::{Message, Pending, Plan, RetainedChange, SubscriptionChange};
 use crate::segments::{SegmentChanges, Segments};
 use crate::txn::WriteTxn;
 
@@ -40,6 +38,7 @@ pub(crate) struct Writing {
     pub(crate) changes: SegmentChanges,
     row: row::Writer,
     order: Vec<u32>,
+    placing: Vec<u32>,
     stored: (Vec<u8>, Vec<u8>),
     scratch: Vec<u8>,
     freed: Vec<u64>,
@@ -54,6 +53,7 @@ impl Writing {
             changes: SegmentChanges::default(),
             row: row::Writer::default(),
             order: Vec::new(),
+            placing: Vec::new(),
             stored: (Vec::new(), Vec::new()),
             scratch: Vec::new(),
             freed: Vec::new(),
@@ -71,11 +71,12 @@ impl Writing {
     ) -> Result<Written, Fault> {
         segments.begin(&mut self.changes);
         self.written = Written::default();
-        self.messages(txn, plan, batches)?;
         let mut order = std::mem::take(&mut self.order);
         order.clear();
         order.extend(0..plan.pending().len() as u32);
         order.sort_unstable_by_key(|&number| plan.pending()[number as usize].session);
+        self.place(plan, &order);
+        self.messages(txn, plan, batches)?;
         for &number in &order {
             self.session(txn, plan, number as usize, batches)?;
         }
@@ -87,68 +88,78 @@ impl Writing {
         Ok(self.written)
     }
 
+    /// Decides the order of the messages: those of one session side by side, so that its rows are few and long,
+    /// and what it reads back lies together.
+    fn place(&mut self, plan: &mut Plan, order: &[u32]) {
+        self.placing.clear();
+        let (pending, messages) = plan.pending_and_messages();
+        for &number in order {
+            for new in pending[number as usize].new.iter().filter(|new| new.needs_message()) {
+                let message = &mut messages[new.message as usize];
+                if !message.placed {
+                    message.placed = true;
+                    self.placing.push(new.message);
+                }
+            }
+        }
+        self.written.overtaken = (messages.len() - self.placing.len()) as u64;
+    }
+
     fn messages(&mut self, txn: &mut WriteTxn<'_>, plan: &mut Plan, batches: &[Batch]) -> Result<(), Fault> {
-        let mut start = 0;
-        let mut bytes = segment::HEAD;
-        let mut count = 0u16;
-        for at in 0..plan.messages.len() {
-            let message = &plan.messages[at];
-            if message.live == 0 {
-                self.written.overtaken += 1;
-                continue;
+        let placing = std::mem::take(&mut self.placing);
+        let (mut start, mut bytes) = (0, segment::HEAD);
+        for (at, &number) in placing.iter().enumerate() {
+            let len = message::HEAD + plan.messages[number as usize].head.body_len();
+            let fits = !segment::is_long(len) && bytes + segment::cost(len) <= segment::BYTES_MAX;
+            if !fits {
+                self.batch(txn, plan, &placing[start..at], bytes, batches)?;
+                (start, bytes) = (at, segment::HEAD);
             }
-            let len = message::HEAD + message.head.body_len();
             if segment::is_long(len) {
-                self.long(txn, plan, at, batches)?;
-                continue;
+                self.long(txn, &mut plan.messages[number as usize], batches)?;
+                start = at + 1;
+            } else {
+                bytes += segment::cost(len);
             }
-            if bytes + segment::cost(len) > segment::BYTES_MAX {
-                self.batch(txn, plan, start..at, (count, bytes), batches)?;
-                (start, bytes, count) = (at, segment::HEAD, 0);
-            }
-            bytes += segment::cost(len);
-            count += 1;
         }
-        if count != 0 {
-            let end = plan.messages.len();
-            self.batch(txn, plan, start..end, (count, bytes), batches)?;
-        }
+        self.batch(txn, plan, &placing[start..], bytes, batches)?;
+        self.placing = placing;
         Ok(())
     }
 
-    /// Writes those of `range` that are live and not long: `count` of them, together `bytes`.
+    /// Writes a segment of the messages with these numbers, `bytes` together.
     fn batch(
         &mut self,
         txn: &mut WriteTxn<'_>,
         plan: &mut Plan,
-        range: Range<usize>,
-        (count, bytes): (u16, usize),
+        numbers: &[u32],
+        bytes: usize,
         batches: &[Batch],
     ) -> Result<(), Fault> {
-        let number = self.changes.take(1);
-        let out = txn.append(Db::Segments, &segment::key(number), bytes)?;
-        let (head, mut bodies) = out.split_at_mut(segment::HEAD + 2 * usize::from(count));
-        let (mut index, mut end) = (0u16, 0);
-        for message in &mut plan.messages[range] {
-            let len = message::HEAD + message.head.body_len();
-            if message.live == 0 || segment::is_long(len) {
-                continue;
-            }
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let count = numbers.len() as u16;
+        let segment = self.changes.take(1);
+        let out = txn.append(Db::Segments, &segment::key(segment), bytes)?;
+        let (head, mut bodies) = out.split_at_mut(segment::HEAD + 2 * numbers.len());
+        let mut end = 0;
+        for (index, &number) in (0..count).zip(numbers) {
+            let message = &mut plan.messages[number as usize];
             let fixed = message::encode(&message.head);
             let body = message.body.of(batches);
-            let (place, rest) = bodies.split_at_mut(segment::SUM + len);
+            let (place, rest) = bodies.split_at_mut(segment::SUM + fixed.len() + body.len());
             bodies = rest;
             place[..segment::SUM]
-                .copy_from_slice(&segment::message_sum(number, index, &[&fixed, body]).to_le_bytes());
+                .copy_from_slice(&segment::message_sum(segment, index, &[&fixed, body]).to_le_bytes());
             place[segment::SUM..][..fixed.len()].copy_from_slice(&fixed);
             place[segment::SUM + fixed.len()..].copy_from_slice(body);
             end += place.len();
             head[segment::HEAD + 2 * usize::from(index)..][..2].copy_from_slice(&(end as u16).to_le_bytes());
-            (message.segment, message.index) = (number, index);
-            index += 1;
+            (message.segment, message.index) = (segment, index);
         }
-        debug_assert_eq!((index, bodies.len()), (count, 0));
-        segment::finish(out, number, segment::KIND_BATCH, count);
+        assert!(bodies.is_empty(), "the segment is exactly as long as its messages");
+        segment::finish(out, segment, segment::KIND_BATCH, count);
         self.written.messages += u64::from(count);
         self.written.segments += 1;
         self.written.segment_bytes += bytes as u64;
@@ -158,11 +169,9 @@ impl Writing {
     fn long(
         &mut self,
         txn: &mut WriteTxn<'_>,
-        plan: &mut Plan,
-        at: usize,
+        message: &mut Message,
         batches: &[Batch],
     ) -> Result<(), Fault> {
-        let message = &mut plan.messages[at];
         let fixed = message::encode(&message.head);
         let body = message.body.of(batches);
         let parts = segment::parts(fixed.len() + body.len());
