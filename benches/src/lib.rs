@@ -7,6 +7,7 @@ pub mod codec;
 pub mod memory;
 pub mod router;
 pub mod shard;
+pub mod storage;
 
 /// The allocator of the broker's binary, so that benches pay what the product pays.
 #[global_allocator]
