@@ -122,14 +122,26 @@ pub(crate) fn sorted(mut loaded: Vec<Loaded>) -> Vec<Loaded> {
     loaded
 }
 
-/// A page without its token.
+fn digest(bytes: &[u8]) -> u64 {
+    HashKey::new(1, 2).hash(bytes)
+}
+
+/// A page without its token, its bytes as their hash.
 pub(crate) fn shown(page: &Page) -> String {
-    format!("{:?}", Page { token: 0, ..page.clone() })
+    let Page { entries, identifiers, bytes, complete, damaged, .. } = page;
+    format!("{entries:?} {identifiers:?} {:x} {complete} {damaged}\n", digest(bytes))
+}
+
+fn loaded_shown(one: &Loaded) -> String {
+    match one {
+        Loaded::Session(session) => format!("{session:?}\n"),
+        Loaded::Retained(head, body) => format!("{head:?} {:x}\n", digest(body)),
+    }
 }
 
 /// What is in a reference store, in words that can be compared.
 pub(crate) fn told_by_reference(reference: &ReferenceStore) -> String {
-    let mut all = format!("{:#?}", sorted(reference.load()));
+    let mut all: String = sorted(reference.load()).iter().map(loaded_shown).collect();
     for &session in reference.durable().sessions.keys() {
         all.push_str(&shown(&reference.page(&whole_queue(session))));
     }
@@ -139,7 +151,7 @@ pub(crate) fn told_by_reference(reference: &ReferenceStore) -> String {
 /// What is in the store, in the same words.
 pub(crate) fn told_by_store(client: &mut Client) -> String {
     let loaded = client.load();
-    let mut all = format!("{loaded:#?}");
+    let mut all: String = loaded.iter().map(loaded_shown).collect();
     for one in &loaded {
         if let Loaded::Session(session) = one {
             all.push_str(&shown(&client.queue(session.session)));

@@ -3,6 +3,8 @@
 
 mod client;
 mod differential;
+mod power_loss;
+mod recorder;
 mod scratch;
 mod script;
 mod transactions;

@@ -126,6 +126,13 @@ impl Player {
         batches
     }
 
+    /// Operations were added to batches behind the player's back.
+    pub(crate) fn skip(&mut self, batches: &[Batch]) {
+        for batch in batches {
+            self.open[usize::from(batch.shard)].first = batch.end();
+        }
+    }
+
     /// A new process numbers its operations from 0.
     pub(crate) fn restart(&mut self) {
         self.open.iter_mut().for_each(|open| open.first = 0);
