@@ -72,6 +72,11 @@ impl Problems {
         }
     }
 
+    /// The first there is.
+    pub(crate) fn into_first(self) -> Option<Problem> {
+        self.listed.into_iter().next()
+    }
+
     pub(crate) fn total(&self) -> u64 {
         self.total
     }
@@ -119,10 +124,8 @@ pub fn check(directory: &Path) -> Result<CheckReport, StoreError> {
         Err(error) => return Err(error),
     };
     if alone.is_some() {
-        if !path.exists() {
-            return Err(StoreError::Missing { path });
-        }
-        report.pages = pages::walk(&open()?, None, &mut problems);
+        create::is_file(&path)?;
+        report.pages = pages::walk(&open()?, None, true, &mut problems);
         if problems.total() != 0 {
             return Ok(report.with(problems));
         }
@@ -133,7 +136,7 @@ pub fn check(directory: &Path) -> Result<CheckReport, StoreError> {
     let live = map.live();
     let txn = live.read().map_err(failed)?;
     if alone.is_none() {
-        report.pages = pages::walk(&open()?, Some(txn.id()), &mut problems);
+        report.pages = pages::walk(&open()?, Some(txn.id()), true, &mut problems);
     }
     records(&txn, &mut report, &mut problems).map_err(failed)?;
     Ok(report.with(problems))

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use pelton_base::HashKey;
 
+use crate::check::Problems;
 use crate::error::{Fault, StoreError};
 use crate::layout::FORMAT;
 use crate::map::{Access, Map};
 use crate::meta;
 use crate::options::Policy;
+use crate::pages;
 
 /// The file of a store, in its directory.
 pub(crate) const FILE: &str = "pelton.mdb";
@@ -70,6 +72,17 @@ pub(crate) fn create(directory: &Path, file: &Path, key: HashKey) -> Result<(), 
     sync_directory(directory)
 }
 
+/// Looks at the pages of a file before LMDB follows them.
+pub(crate) fn inspect(file: &Path) -> Result<(), StoreError> {
+    let opened = File::open(file).map_err(|error| StoreError::path(file, "read", error))?;
+    let mut problems = Problems::default();
+    pages::walk(&opened, None, false, &mut problems);
+    match problems.into_first() {
+        None => Ok(()),
+        Some(problem) => Err(StoreError::Damaged { path: file.to_owned(), problem }),
+    }
+}
+
 /// What a store says of itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
@@ -78,18 +91,24 @@ pub(crate) struct Identity {
     pub(crate) clean: bool,
 }
 
-/// Looks at a file without a trace: whether it is a store this program can use.
-pub(crate) fn identify(file: &Path, access: Access) -> Result<Identity, StoreError> {
-    let not = |what| StoreError::NotAStore { path: file.to_owned(), what };
+/// Whether a file can be a store at all.
+pub(crate) fn is_file(file: &Path) -> Result<(), StoreError> {
+    let not = |what| Err(StoreError::NotAStore { path: file.to_owned(), what });
     match std::fs::metadata(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(StoreError::Missing { path: file.to_owned() });
+            Err(StoreError::Missing { path: file.to_owned() })
         }
-        Err(error) => return Err(StoreError::path(file, "read", error)),
-        Ok(about) if about.len() < 8192 => return Err(not("it is too short")),
-        Ok(about) if !about.is_file() => return Err(not("it is not a file")),
-        Ok(_) => {}
+        Err(error) => Err(StoreError::path(file, "read", error)),
+        Ok(about) if !about.is_file() => not("it is not a file"),
+        Ok(about) if about.len() < 8192 => not("it is too short"),
+        Ok(_) => Ok(()),
     }
+}
+
+/// Looks at a file without a trace: whether it is a store this program can use.
+pub(crate) fn identify(file: &Path, access: Access) -> Result<Identity, StoreError> {
+    is_file(file)?;
+    let not = |what| StoreError::NotAStore { path: file.to_owned(), what };
     let map = Map::open(file, access, 0, u64::MAX).map_err(|error| match error {
         lmdb::Error::Invalid => not("it is not an LMDB file"),
         lmdb::Error::VersionMismatch => not("it is of another version of LMDB"),
@@ -114,5 +133,49 @@ pub(crate) fn identify(file: &Path, access: Access) -> Result<Identity, StoreErr
         }
         Some((_, None, ..)) => Err(not("the record of its key is missing or damaged")),
         Some((Some(_), Some(key), opened, clean)) => Ok(Identity { key, opened, clean }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Engine, Options};
+
+    struct Scratch(PathBuf);
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_later_format_is_named_and_left_alone() {
+        let scratch = Scratch(std::env::temp_dir().join(format!("pelton-format-{}", std::process::id())));
+        std::fs::create_dir_all(&scratch.0).expect("a directory for a test");
+        let file = scratch.0.join(FILE);
+        create(&scratch.0, &file, HashKey::new(1, 2)).expect("a store");
+        let map = Map::open(&file, Access::Write(Policy::Commit), 1 << 20, 1 << 20).expect("opens");
+        let live = map.live();
+        let mut txn = live.write().expect("a transaction");
+        meta::put(&mut txn, meta::FORMAT, &(FORMAT + 1).to_le_bytes()).expect("put");
+        txn.commit().expect("commit");
+        drop(live);
+        drop(map);
+        let before = std::fs::read(&file).expect("read");
+        let options = || Options::new(HashKey::new(3, 4), Vec::new());
+        let refused = Engine::open(&scratch.0, options()).expect_err("refused").to_string();
+        assert!(refused.contains("format 2") && refused.contains("up to 1"), "{refused}");
+        assert!(refused.contains(&file.display().to_string()), "{refused}");
+        for refused in [
+            crate::check(&scratch.0).map(drop),
+            crate::stats(&scratch.0).map(drop),
+            crate::backup(&scratch.0, &scratch.0.join("copy")),
+            crate::compact(&scratch.0).map(drop),
+        ] {
+            assert!(matches!(refused, Err(StoreError::Newer { found: 2, known: 1, .. })), "{refused:?}");
+        }
+        assert!(std::fs::read(&file).expect("read") == before, "not a byte of it was changed");
+        assert!(!scratch.0.join("copy").exists());
     }
 }

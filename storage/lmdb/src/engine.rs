@@ -10,6 +10,7 @@ use pelton_storage_ops::{Answer, Batch, Loaded, PageRequest};
 
 use crate::create::{self, FILE, FILE_OF_MEMORY, Identity};
 use crate::error::{Fault, StoreError};
+use crate::headroom::Headroom;
 use crate::layout::{Db, segment};
 use crate::load::{self, Progress};
 use crate::lock::Lock;
@@ -65,13 +66,23 @@ impl Engine {
         if !file.try_exists().map_err(|error| StoreError::path(&file, "read", error))? {
             create::create(directory, &file, options.key)?;
         }
+        create::is_file(&file)?;
+        create::inspect(&file)?;
         let identity = create::identify(&file, Access::Peek)?;
         let access = Access::Write(options.policy);
-        let map = Map::open(&file, access, options.map_bytes, options.map_bytes_max)
+        let headroom =
+            Headroom::new(&file, &options).map_err(|error| StoreError::path(&file, "write", error))?;
+        let bytes_max = options.map_bytes_max.saturating_add(headroom.reserve());
+        let map = Map::open(&file, access, options.map_bytes, bytes_max)
             .map_err(|error| StoreError::fault(&file, "open", error.into()))?;
         let shared = Shared::default();
-        let segments = begin(&map, &shared, identity.opened + 1)
-            .map_err(|fault| StoreError::fault(&file, "write", fault))?;
+        let segments = loop {
+            match begin(&map, &shared, identity.opened + 1) {
+                // A file that was made with a larger map.
+                Err(Fault::MapFull) if map.grow() => {}
+                begun => break begun.map_err(|fault| StoreError::fault(&file, "write", fault))?,
+            }
+        };
         let (map, shared) = (Arc::new(map), Arc::new(shared));
         let mut engine = Self {
             file,
@@ -82,11 +93,15 @@ impl Engine {
             threads: Vec::new(),
             _lock: lock,
         };
-        let ports = engine.start(&options, segments)?;
+        let ports = engine.start(&options, (segments, headroom))?;
         Ok((engine, ports))
     }
 
-    fn start(&mut self, options: &Options, segments: Segments) -> Result<Vec<ShardPort>, StoreError> {
+    fn start(
+        &mut self,
+        options: &Options,
+        state: (Segments, Headroom),
+    ) -> Result<Vec<ShardPort>, StoreError> {
         let shards = options.wakers.len();
         let (batches, taken) = bounded(options.batches_max * shards.max(1));
         let (requests, asked) = bounded(options.pages_max * shards.max(1));
@@ -104,7 +119,7 @@ impl Engine {
             });
         }
         let writer =
-            Writer::new(self.map.clone(), self.shared.clone(), self.identity.key, taken, told, segments);
+            Writer::new(self.map.clone(), self.shared.clone(), self.identity.key, taken, told, state);
         let spawn = |name: String, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name).spawn(run).map_err(StoreError::System)
         };

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::check::Problem;
+
 /// Why a transaction did not take effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -66,6 +68,13 @@ pub enum StoreError {
         /// What was wrong.
         what: &'static str,
     },
+    /// A page of the file is not what it must be. (A damaged record would be moved aside instead.)
+    Damaged {
+        /// The store's file.
+        path: PathBuf,
+        /// The first problem found.
+        problem: Problem,
+    },
     /// There is no store where one was expected.
     Missing {
         /// The store's file.
@@ -119,6 +128,12 @@ impl std::fmt::Display for StoreError {
             Self::NotAStore { path, what } => write!(
                 f,
                 "{} cannot be used as a store: {what}; restore a backup, or move it away to begin anew",
+                path.display()
+            ),
+            Self::Damaged { path, problem } => write!(
+                f,
+                "{} is damaged ({problem}): restore a backup, or move it away to begin anew; \
+                 `pelton store check` lists all that is wrong",
                 path.display()
             ),
             Self::Missing { path } => write!(f, "there is no store at {}", path.display()),

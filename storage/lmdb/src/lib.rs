@@ -11,6 +11,7 @@
 //! | [`writer`] | the thread that writes: gathering, group commit, what happens when the disk is full or fails |
 //! | [`plan`] | what a transaction will write, made from batches |
 //! | [`write`] | writing a plan |
+//! | [`headroom`] | the reserve that lets a full store get emptier |
 //! | [`segments`] | which segments are in use |
 //! | [`page`], [`load`], [`scan`] | reading: pages of queues, the start, the walk before it |
 //! | [`check`], [`pages`], [`copy`] | what `pelton store` does |
@@ -24,6 +25,7 @@ mod copy;
 mod create;
 mod engine;
 mod error;
+mod headroom;
 mod layout;
 mod load;
 mod lock;

@@ -64,7 +64,8 @@ impl Map {
             path: path.to_owned(),
             access,
             bytes_max: bytes_max.max(bytes),
-            opened: RwLock::new((bytes, Some(opened))),
+            // A file that is larger than asked for is mapped as a whole.
+            opened: RwLock::new((bytes.max(opened.env.info()?.map_size() as u64), Some(opened))),
         })
     }
 

@@ -30,7 +30,8 @@ pub struct Options {
     pub key: HashKey,
     /// Address space mapped at first. It costs nothing until it is used.
     pub map_bytes: u64,
-    /// The largest the store may get; the map doubles up to this.
+    /// The largest the store may get; the map doubles up to this. A sixteenth of it, 16 MiB at most, is used
+    /// on top for removals alone, as long as the disk has it.
     pub map_bytes_max: u64,
     /// Threads that read pages.
     pub readers: u16,

@@ -23,6 +23,8 @@ const DATABASE: u16 = 2;
 const NO_PAGE: u64 = u64::MAX;
 /// LMDB's own limit of a tree's depth.
 const DEPTH_MAX: u16 = 32;
+/// More pages than this are not left out at the end of a file: a transaction does not have as many.
+const LEFT_OUT_MAX: u64 = 1 << 20;
 
 /// What the walk saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,10 +128,14 @@ struct Walk<'a> {
     file: &'a File,
     page_bytes: usize,
     last_page: u64,
+    /// Pages there are in the file, a last one that is cut off included.
+    file_pages: u64,
     /// One bit for each page: seen in a tree or on the list of free pages.
     seen: Vec<u64>,
     used: u64,
     free: u64,
+    /// Look also at the first page of each large value.
+    is_deep: bool,
     problems: &'a mut Problems,
 }
 
@@ -142,15 +148,22 @@ struct Counted {
     entries: u64,
 }
 
-/// Walks all pages that the newest transaction (no newer than `transaction`) can see.
-pub(crate) fn walk(file: &File, transaction: Option<u64>, problems: &mut Problems) -> PageCounts {
+/// Walks all pages that the newest transaction (no newer than `transaction`) can see. Pages of large values,
+/// which are most of a store, are looked at only if `is_deep`.
+pub(crate) fn walk(
+    file: &File,
+    transaction: Option<u64>,
+    is_deep: bool,
+    problems: &mut Problems,
+) -> PageCounts {
     let Some(newest) = newest(file, transaction, problems) else {
         problems.add(Place::File, "there is no meta page to begin from");
         return PageCounts::default();
     };
     let bytes = file.metadata().map_or(0, |about| about.len());
-    // LMDB leaves the last pages out of the file where they were allocated and never written.
-    if newest.last_page < 1 || newest.last_page >= bytes.div_ceil(newest.page_bytes as u64) + (1 << 32) {
+    let file_pages = bytes.div_ceil(newest.page_bytes as u64);
+    // Free pages at the end may never have been written, and are not in the file then.
+    if newest.last_page < 1 || newest.last_page >= file_pages + LEFT_OUT_MAX {
         problems.add(Place::File, "the number of pages is impossible");
         return PageCounts::default();
     }
@@ -159,9 +172,11 @@ pub(crate) fn walk(file: &File, transaction: Option<u64>, problems: &mut Problem
         file,
         page_bytes: newest.page_bytes,
         last_page: newest.last_page,
+        file_pages,
         seen: vec![0; total.div_ceil(64) as usize],
         used: 2,
         free: 0,
+        is_deep,
         problems,
     };
     walk.seen[0] = 3;
@@ -320,17 +335,12 @@ impl Walk<'_> {
                 return self.wrong(number, "a value lies outside of its page");
             };
             let count = (HEADER + len).div_ceil(self.page_bytes) as u64;
-            if !self.see(first, count) {
+            if first.saturating_add(count) > self.file_pages || !self.see(first, count) {
                 return self.wrong(first, "pages of a value are out of range, or used twice");
             }
             self.used += count;
             counted.overflows += count;
-            let mut head = [0; HEADER];
-            let read = self.file.read_exact_at(&mut head, first * self.page_bytes as u64);
-            if read.is_err()
-                || (u64_at(&head, 0), u16_at(&head, 10) & !0xC010) != (first, OVERFLOW)
-                || u64::from(u32_at(&head, 12)) != count
-            {
+            if (self.is_deep || kind == Kind::Free) && !self.begins_value(first, count) {
                 return self.wrong(first, "pages of a value are not those they should be");
             }
             if kind == Kind::Free {
@@ -348,6 +358,14 @@ impl Walk<'_> {
             Kind::Free => self.free_list(number, value),
             Kind::Records => {}
         }
+    }
+
+    /// Whether `count` pages of a value begin with page `first`.
+    fn begins_value(&self, first: u64, count: u64) -> bool {
+        let mut head = [0; HEADER];
+        self.file.read_exact_at(&mut head, first * self.page_bytes as u64).is_ok()
+            && (u64_at(&head, 0), u16_at(&head, 10) & !0xC010) == (first, OVERFLOW)
+            && u64::from(u32_at(&head, 12)) == count
     }
 
     fn free_list(&mut self, number: u64, list: &[u8]) {

@@ -11,6 +11,7 @@ use pelton_storage_ops::group::whole;
 use pelton_storage_ops::{Answer, Batch, Completion, Failure};
 
 use crate::error::Fault;
+use crate::headroom::Headroom;
 use crate::layout::{Db, session_key};
 use crate::map::Map;
 use crate::meta;
@@ -52,6 +53,9 @@ pub(crate) struct Writer {
     writing: Writing,
     /// Taken and not written: parts of groups that are not whole, and what is behind them.
     held: Vec<Batch>,
+    headroom: Headroom,
+    /// Number of the last transaction that took effect.
+    transaction: u64,
     last_commit: Duration,
     dead_readers_at: Instant,
 }
@@ -63,7 +67,7 @@ impl Writer {
         key: HashKey,
         batches: Receiver<Batch>,
         shards: Vec<Told>,
-        segments: Segments,
+        (segments, headroom): (Segments, Headroom),
     ) -> Self {
         Self {
             map,
@@ -74,6 +78,8 @@ impl Writer {
             plan: Plan::new(key),
             writing: Writing::new(key),
             held: Vec::new(),
+            headroom,
+            transaction: 0,
             last_commit: Duration::ZERO,
             dead_readers_at: Instant::now() + DEAD_READERS,
         }
@@ -173,17 +179,20 @@ impl Writer {
     /// Brings `ready` into the store, as far as that is possible, and notes for each shard what failed.
     fn transact(&mut self, ready: &mut [Batch]) {
         let mut reopened = false;
-        let outcome = loop {
-            match self.write(ready, Admit::All) {
-                Err(Fault::MapFull) if self.map.grow() => self.shared.add(StoreEvent::Grown, 1),
-                Err(Fault::Fatal) if !reopened => {
-                    reopened = true;
-                    if let Err(fault) = self.reopen() {
-                        break Err(fault);
+        let outcome = match self.headroom_for(ready) {
+            Err(fault) => Err(fault),
+            Ok(()) => loop {
+                match self.write(ready, Admit::All) {
+                    Err(Fault::MapFull) if self.map.grow() => self.shared.add(StoreEvent::Grown, 1),
+                    Err(Fault::Fatal) if !reopened => {
+                        reopened = true;
+                        if let Err(fault) = self.reopen() {
+                            break Err(fault);
+                        }
                     }
+                    outcome => break outcome,
                 }
-                outcome => break outcome,
-            }
+            },
         };
         let Err(fault) = outcome else {
             self.shared.set_health(Health::Well, 0);
@@ -197,8 +206,9 @@ impl Writer {
             Fault::Fatal | Fault::Damaged => (Health::Failing, libc::EIO, Failure::Failed),
         };
         self.shared.set_health(health, errno);
+        self.stay_readable();
         // A full disk still takes what makes room on it.
-        let some = failure == Failure::Full && self.write(ready, Admit::Removals).is_ok();
+        let some = failure == Failure::Full && self.write_removals(ready);
         let admit = some.then_some(Admit::Removals);
         let event = match failure {
             Failure::Full => StoreEvent::FailedFull,
@@ -231,6 +241,7 @@ impl Writer {
         self.last_commit = ended - began;
         self.count(&written, ended - commits);
         if let Ok(extent) = live.extent() {
+            self.transaction = extent.transaction;
             self.shared.map_bytes.store(extent.map_bytes, Ordering::Relaxed);
             self.shared.used_bytes.store(extent.used_bytes, Ordering::Relaxed);
         }
@@ -257,13 +268,45 @@ impl Writer {
         }
     }
 
-    /// After LMDB failed to write its meta page the file tells which transactions took effect, not we.
+    fn write_removals(&mut self, ready: &[Batch]) -> bool {
+        loop {
+            match self.write(ready, Admit::Removals) {
+                Err(Fault::MapFull) if self.map.grow() => self.shared.add(StoreEvent::Grown, 1),
+                outcome => return outcome.is_ok(),
+            }
+        }
+    }
+
+    /// Whether `ready` may make the store larger.
+    fn headroom_for(&mut self, ready: &[Batch]) -> Result<(), Fault> {
+        let operations = ready.iter().map(|batch| batch.ops.len()).sum();
+        let bytes = ready.iter().map(|batch| batch.bytes.len()).sum();
+        let live = self.map.live();
+        // Of what cannot be told, the transaction itself will tell.
+        let Ok(extent) = live.extent() else { return Ok(()) };
+        let free = || live.free_pages().map_or(0, |pages| pages * extent.page_bytes);
+        self.headroom.allows((operations, bytes), extent.used_bytes, free)
+    }
+
+    /// After LMDB failed to write its meta page it serves nobody, not even readers, until it is opened again.
+    fn stay_readable(&mut self) {
+        let is_fatal = self.map.live().read().is_err_and(|fault| fault == Fault::Fatal);
+        if is_fatal {
+            // If this fails, readers find nothing, and the next transaction tries again.
+            let _ = self.reopen();
+        }
+    }
+
+    /// Opens the file again. Which transactions have taken effect is told by the file, not by us.
     fn reopen(&mut self) -> Result<(), Fault> {
         self.map.reopen()?;
         self.shared.add(StoreEvent::Reopened, 1);
         let live = self.map.live();
-        let txn = live.read()?;
-        self.segments = scan::segments(&txn)?;
+        let transaction = live.extent()?.transaction;
+        if transaction != self.transaction {
+            self.segments = scan::segments(&live.read()?)?;
+            self.transaction = transaction;
+        }
         Ok(())
     }
 

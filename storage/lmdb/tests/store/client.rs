@@ -132,7 +132,7 @@ pub(crate) fn shown(page: &Page) -> String {
     format!("{entries:?} {identifiers:?} {:x} {complete} {damaged}\n", digest(bytes))
 }
 
-fn loaded_shown(one: &Loaded) -> String {
+pub(crate) fn loaded_shown(one: &Loaded) -> String {
     match one {
         Loaded::Session(session) => format!("{session:?}\n"),
         Loaded::Retained(head, body) => format!("{head:?} {:x}\n", digest(body)),

@@ -2,7 +2,10 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod client;
+mod damage;
 mod differential;
+mod faults;
+mod kill;
 mod power_loss;
 mod recorder;
 mod scratch;
