@@ -31,7 +31,7 @@ pub struct ShardPort {
     pub shard: u16,
     /// Where its batches go: the channel of all shards, bounded.
     pub batches: Sender<Batch>,
-    /// Where it asks for pages, bounded; it has no more under way than [`Options::pages_max`].
+    /// Where it asks for pages: the channel of all shards, bounded.
     pub requests: Sender<PageRequest>,
     /// What it is told. Its waker is called after something was put here.
     pub answers: Receiver<Answer>,
@@ -108,7 +108,7 @@ impl Engine {
         let mut ports = Vec::new();
         let (mut told, mut paged) = (Vec::new(), Vec::new());
         for (shard, wake) in options.wakers.iter().enumerate() {
-            let (sender, answers) = bounded(options.pages_max + COMPLETIONS_MAX);
+            let (sender, answers) = bounded(options.pages_max.max(1) + COMPLETIONS_MAX);
             told.push(Told { answers: sender.clone(), wake: wake.clone(), pending: None });
             paged.push((sender, wake.clone()));
             ports.push(ShardPort {
@@ -129,6 +129,7 @@ impl Engine {
                 map: self.map.clone(),
                 shared: self.shared.clone(),
                 requests: asked.clone(),
+                pages_max: options.pages_max.max(1),
                 shards: paged.clone(),
             };
             self.threads.push(spawn(format!("store-reader-{number}"), Box::new(move || reader.run()))?);

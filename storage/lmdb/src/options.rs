@@ -37,7 +37,7 @@ pub struct Options {
     pub readers: u16,
     /// Batches of a shard that may wait for the writer.
     pub batches_max: usize,
-    /// Pages a shard may have asked for.
+    /// Pages that may wait for a shard, and requests for them, per shard.
     pub pages_max: usize,
 }
 

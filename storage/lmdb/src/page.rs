@@ -2,6 +2,7 @@
 //! stalls whoever touches it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use pelton_storage_ops::{Answer, Entry, MessageHead, Page, PageRequest};
@@ -13,6 +14,11 @@ use crate::map::Map;
 use crate::options::Wake;
 use crate::status::{Shared, StoreEvent};
 use crate::txn::{ReadTxn, Record};
+
+/// How long a page waits for a shard that does not take its answers, before it is dropped.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks.
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// Reads messages, keeping the segment at hand: neighbours in a queue are mostly neighbours in a segment.
 pub(crate) struct Messages<'t> {
@@ -125,6 +131,8 @@ pub(crate) struct Reader {
     pub(crate) map: Arc<Map>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) requests: Receiver<PageRequest>,
+    /// Answers that may wait for a shard before its pages do.
+    pub(crate) pages_max: usize,
     /// For each shard: where its pages go, and how it is woken.
     pub(crate) shards: Vec<(Sender<Answer>, Wake)>,
 }
@@ -142,7 +150,12 @@ impl Reader {
             self.shared.add(StoreEvent::PagesRead, 1);
             self.shared.add(StoreEvent::MessagesRead, page.entries.len() as u64);
             self.shared.add(StoreEvent::MessagesDamaged, u64::from(page.damaged));
-            // The channel has room for all that a shard may have asked for.
+            // The last places of the channel are for completions. A shard empties it with every turn.
+            let since = Instant::now();
+            while answers.len() >= self.pages_max && since.elapsed() < PATIENCE {
+                wake();
+                std::thread::sleep(PAUSE);
+            }
             if answers.try_send(Answer::Page(page)).is_err() {
                 self.shared.add(StoreEvent::PagesDropped, 1);
             }

@@ -33,7 +33,7 @@ pelton_base::counter_set! {
         Reopened = "reopened",
         /// Pages of queues read.
         PagesRead = "pages_read",
-        /// Pages not delivered, because the shard asked for more than it may or has gone.
+        /// Pages not delivered, because their shard has gone.
         PagesDropped = "pages_dropped",
         /// Messages read for pages.
         MessagesRead = "messages_read",

@@ -28,7 +28,7 @@ const OPERATIONS_MAX: usize = 5_000;
 const BYTES_MAX: usize = 4 << 20;
 /// The longest the writer waits for more while there is work.
 const LINGER_MAX: Duration = Duration::from_millis(1);
-/// Completions that wait for a shard to take them; further ones are merged.
+/// Places that pages leave for completions in a shard's channel; what finds none is merged with what follows.
 pub(crate) const COMPLETIONS_MAX: usize = 64;
 /// How soon a shard that was behind is told again.
 const RETELL: Duration = Duration::from_millis(1);
@@ -324,10 +324,7 @@ impl Writer {
     /// Tells the shards what they have not been told.
     fn retell(&mut self) {
         for told in &mut self.shards {
-            if told.pending.is_none() || told.answers.len() >= COMPLETIONS_MAX {
-                continue;
-            }
-            let completion = told.pending.take().expect("looked at above");
+            let Some(completion) = told.pending.take() else { continue };
             match told.answers.try_send(Answer::Completed(completion)) {
                 Ok(()) => (told.wake)(),
                 Err(TrySendError::Full(Answer::Completed(completion))) => told.pending = Some(completion),

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pelton_storage_lmdb::{Policy, StoreEvent, Wake, check};
-use pelton_storage_ops::{Answer, Batch, Group, OpKind};
+use pelton_storage_ops::{Answer, Batch, Group, OpKind, PageRequest};
 
-use crate::client::{Client, options};
+use crate::client::{Client, options, whole_queue};
 use crate::scratch::Scratch;
 use crate::script::{Line, Player, SHARDS, session};
 
@@ -151,6 +151,34 @@ fn a_shard_that_does_not_listen_misses_nothing() {
         returned += completion.returned.len() as u64;
     }
     assert_eq!((until, returned), (total, total));
+    client.close();
+}
+
+#[test]
+fn pages_wait_for_a_shard_that_is_behind_and_leave_room_for_completions() {
+    let scratch = Scratch::new();
+    let few = pelton_storage_lmdb::Options { pages_max: 4, ..options(1) };
+    let client = Client::open(scratch.path(), few);
+    let asked = 200;
+    let requests = client.ports[0].requests.clone();
+    let asking = std::thread::spawn(move || {
+        for token in 0..asked {
+            requests.send(PageRequest { token, ..whole_queue(session(0)) }).expect("taken");
+        }
+    });
+    std::thread::sleep(Duration::from_millis(50));
+    let mut batch = Batch::default();
+    batch.push(OpKind::Nothing, None, &[]);
+    client.ports[0].batches.send(batch).expect("taken");
+    std::thread::sleep(Duration::from_millis(50));
+    let first: Vec<Answer> = client.ports[0].answers.try_iter().take(5).collect();
+    let completed = first.iter().filter(|answer| matches!(answer, Answer::Completed(_))).count();
+    assert_eq!((first.len(), completed), (5, 1), "four pages, and the completion behind them");
+    for expected in 4..asked {
+        let answer = client.ports[0].answers.recv_timeout(Duration::from_secs(20)).expect("every page comes");
+        assert!(matches!(answer, Answer::Page(page) if page.token == expected));
+    }
+    asking.join().expect("asked");
     client.close();
 }
 
