@@ -77,6 +77,18 @@ pub struct Bench {
     sequences: Vec<u64>,
 }
 
+/// Opens a store for one shard.
+///
+/// # Panics
+/// If it cannot be opened.
+pub fn open(directory: &Path) -> (Engine, Vec<ShardPort>) {
+    Engine::open(directory, options(Policy::Commit)).expect("a store for a bench")
+}
+
+fn options(policy: Policy) -> Options {
+    Options { policy, ..Options::new(HashKey::new(1, 2), vec![Arc::new(|| ()) as Wake]) }
+}
+
 fn session(number: u64) -> SessionId {
     SessionId { slot: (number % 1024) as u16, serial: number }
 }
@@ -119,6 +131,50 @@ impl Bench {
         bench.flush_if(1);
         bench.wait(0);
         bench
+    }
+
+    /// Makes a store whose sessions have one subscription each, with so many retained messages.
+    pub fn with_sessions_and_retained(parent: &Path, sessions: u64, retained: u64) -> Self {
+        let mut bench = Self::new(parent, Policy::Relaxed, sessions);
+        for number in 0..sessions {
+            let filter = format!("plant/{}/device/{number}/command", number % 100);
+            let kind = OpKind::PutSubscription {
+                session: session(number),
+                filter: filter.len() as u16,
+                options: 1,
+                identifier: 0,
+            };
+            bench.batch.push(kind, None, &[filter.as_bytes()]);
+            bench.flush_if(BATCH);
+        }
+        for number in 0..retained {
+            let topic = format!("plant/{}/device/{number}/state", number % 100);
+            let payload = [0x55; 64];
+            let message = MessageHead {
+                topic: topic.len() as u16,
+                forwarded: 0,
+                payload: payload.len() as u32,
+                qos: 1,
+                retain: true,
+                expires: Wall::NEVER,
+                publisher: 0,
+                client_hash: 0,
+            };
+            bench.batch.push(OpKind::PutRetained { message }, None, &[topic.as_bytes(), &payload]);
+            bench.flush_if(BATCH);
+        }
+        bench.flush_if(1);
+        bench.wait(0);
+        bench
+    }
+
+    /// Closes the store and keeps it; returns its directory.
+    pub fn close(mut self) -> PathBuf {
+        self.port = None;
+        if let Some(engine) = self.engine.take() {
+            engine.close();
+        }
+        std::mem::take(&mut self.directory)
     }
 
     /// The engine.
@@ -256,6 +312,8 @@ impl Drop for Bench {
         if let Some(engine) = self.engine.take() {
             engine.close();
         }
-        let _ = std::fs::remove_dir_all(&self.directory);
+        if !self.directory.as_os_str().is_empty() {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
     }
 }
