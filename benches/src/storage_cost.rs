@@ -17,8 +17,8 @@ fn main() {
     let messages = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(500_000);
     println!("messages a case: {messages}; store in {}", directory.display());
     println!(
-        "{:44} {:>9} {:>8} {:>8} {:>9} {:>9} {:>8} {:>7}",
-        "load", "msg/s", "cpu us", "B/msg", "p50 ms", "p99 ms", "msg/txn", "txns"
+        "{:42} {:>9} {:>8} {:>7} {:>9} {:>8} {:>8} {:>8}",
+        "load", "msg/s", "cpu us", "B/msg", "commit ms", "p50 ms", "p99 ms", "msg/txn"
     );
     let few = |payload| Load { payload, sessions: 100, run: 1, done_after: 0 };
     let cases = [
@@ -43,13 +43,13 @@ fn main() {
 fn line(name: &str, cost: &Cost) {
     let transactions = cost.count(StoreEvent::Transactions);
     println!(
-        "{name:44} {:>9.0} {:>8.3} {:>8.1} {:>9.2} {:>9.2} {:>8.0} {:>7}",
+        "{name:42} {:>9.0} {:>8.3} {:>7.1} {:>9.2} {:>8.2} {:>8.2} {:>8.0}",
         cost.messages as f64 / cost.wall.as_secs_f64(),
         cost.cpu_us(),
         cost.count(StoreEvent::SegmentBytesWritten) as f64 / cost.messages as f64,
+        cost.count(StoreEvent::CommitMicros) as f64 / 1e3 / transactions as f64,
         cost.latency(0.5).as_secs_f64() * 1e3,
         cost.latency(0.99).as_secs_f64() * 1e3,
         cost.messages as f64 / transactions as f64,
-        transactions,
     );
 }
