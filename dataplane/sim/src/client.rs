@@ -62,7 +62,7 @@ impl Profile {
             receive_maximum: (is_v5 && rng.chance(400)).then(|| rng.between(1, 10) as u16),
             packet_bytes_max: (is_v5 && !observer && rng.chance(100)).then(|| rng.between(200, 3_000) as u32),
             alias_maximum: if is_v5 { rng.below(5) as u16 } else { 0 },
-            keep_alive: if rng.chance(100) { rng.between(1, 3) as u16 } else { 0 },
+            keep_alive: if !observer && rng.chance(100) { rng.between(1, 3) as u16 } else { 0 },
             acknowledges_late_us: if rng.chance(250) { 20_000 } else { 0 },
             group: (!observer && rng.chance(250)).then(|| {
                 // All members of a group ask alike, so that what a member misses is another's.
@@ -345,7 +345,7 @@ impl Client {
         stage.ledger.sessions.push(SessionRecord {
             client: self.index,
             version: self.profile.version,
-            persistent: self.profile.expiry_seconds != 0,
+            persistent: self.profile.expiry_seconds > 1_000,
             asked,
             ended: None,
             subscriptions: Vec::new(),

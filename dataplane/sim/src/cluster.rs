@@ -93,6 +93,14 @@ impl Cluster {
         self.turn_at(stage, shard, at);
     }
 
+    /// The calendar is new: every shard gets a turn.
+    pub fn wake_all(&mut self, stage: &mut Stage) {
+        for shard in 0..self.seats.len() {
+            self.seats[shard].due = None;
+            self.wake(stage, shard as u16);
+        }
+    }
+
     fn turn_at(&mut self, stage: &mut Stage, shard: u16, at: Mono) {
         let seat = &mut self.seats[usize::from(shard)];
         if seat.due.is_none_or(|due| at < due) {

@@ -133,7 +133,7 @@ pub struct SessionRecord {
     pub client: usize,
     /// Protocol version of the client.
     pub version: Version,
-    /// It outlives its connections.
+    /// It outlives its connections, by more than a run takes.
     pub persistent: bool,
     /// The CONNECT that made it was sent.
     pub asked: Step,

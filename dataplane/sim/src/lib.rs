@@ -11,8 +11,10 @@
 //! The same seed plays the same run, event for event, on every machine.
 #![forbid(unsafe_code)]
 
+pub mod churn;
 pub mod client;
 pub mod cluster;
+pub mod fuzz;
 pub mod ledger;
 pub mod network;
 pub mod plan;
@@ -21,3 +23,11 @@ pub mod stage;
 pub mod streams;
 pub mod verdict;
 pub mod world;
+
+// The codec's own fuzzer makes the packets that are thrown at live shards.
+#[path = "../../mqtt/tests/codec/corpus.rs"]
+mod corpus;
+#[path = "../../mqtt/tests/codec/mutate.rs"]
+mod mutate;
+#[path = "../../mqtt/tests/codec/random.rs"]
+mod random;

@@ -1,11 +1,13 @@
 //! The command line of the simulator.
 #![forbid(unsafe_code)]
 
-use pelton_sim::{plan::Plan, run};
+use pelton_sim::{churn, fuzz, plan::Plan, run};
 
 const USAGE: &str = "\
 usage: pelton-sim seed N [--trace] [--plan]     play one seed; --trace says what happens
-       pelton-sim hunt --from N --count N       play many seeds, stop at ten that fail";
+       pelton-sim hunt --from N --count N       play many seeds, stop at ten that fail
+       pelton-sim churn [--seconds N] [--from N]    an hour of clients that come and go; prints memory
+       pelton-sim fuzz [--packets N] [--from N]     damaged packets against live shards, with a canary";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -13,6 +15,8 @@ fn main() {
     let failed = match words.as_slice() {
         ["seed", number, options @ ..] => play(parse(number), options),
         ["hunt", options @ ..] => hunt(option(options, "--from", 1), option(options, "--count", 1_000)),
+        ["churn", options @ ..] => come_and_go(option(options, "--from", 1), option(options, "--seconds", 3_600)),
+        ["fuzz", options @ ..] => damage(option(options, "--from", 1), option(options, "--packets", 1_000_000)),
         _ => {
             eprintln!("{USAGE}");
             std::process::exit(2);
@@ -83,4 +87,45 @@ fn hunt(from: u64, count: u64) -> bool {
         ms / 3_600_000
     );
     failures != 0
+}
+
+fn come_and_go(seed: u64, seconds: u64) -> bool {
+    println!(" seconds  connections    messages  deliveries  topics  resident KiB");
+    let played = churn::run(seed, seconds, |round| {
+        let resident = round.resident_kib.map_or_else(|| "?".to_owned(), |kib| kib.to_string());
+        println!(
+            "{:8} {:12} {:11} {:11} {:7} {resident:>13}",
+            round.seconds, round.connections, round.messages, round.deliveries, round.topics
+        );
+    });
+    match played {
+        Ok(rounds) if churn::is_flat(&rounds) => {
+            println!("after every round the broker was empty, and memory stood still");
+            false
+        }
+        Ok(_) => {
+            eprintln!("memory grew");
+            true
+        }
+        Err(why) => {
+            eprintln!("{why}\n    again: cargo run --release -p pelton-sim -- churn --from {seed}");
+            true
+        }
+    }
+}
+
+fn damage(seed: u64, packets: u64) -> bool {
+    let played = fuzz::run(seed, packets, |outcome| {
+        println!("{} packets, {} connections, canary {}", outcome.packets, outcome.connections, outcome.canary);
+    });
+    match played {
+        Ok(outcome) => {
+            println!("{outcome:?}");
+            false
+        }
+        Err(why) => {
+            eprintln!("{why}\n    again: cargo run --release -p pelton-sim -- fuzz --from {seed}");
+            true
+        }
+    }
 }

@@ -253,6 +253,11 @@ impl Network {
         id
     }
 
+    /// Whether the client's side of a connection is open.
+    pub fn is_open(&self, id: ConnId) -> bool {
+        self.conns.get(&id).is_some_and(|conn| !conn.client_gone)
+    }
+
     /// A client sends.
     pub fn client_send(&mut self, id: ConnId, bytes: &[u8]) {
         self.send_bytes(id, Way::Up, bytes);

@@ -154,7 +154,7 @@ fn settings(rng: &mut Rng, tight: bool) -> Settings {
         settings.qos_max = [QoS::AtMostOnce, QoS::AtLeastOnce][rng.below(2) as usize];
     }
     if rng.chance(100) {
-        settings.keep_alive_max = 2;
+        settings.keep_alive_max = 4;
     }
     settings
 }

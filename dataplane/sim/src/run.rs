@@ -14,7 +14,9 @@ pub fn seed(seed: u64, trace: bool) -> Result<Report, String> {
     let played = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(plan, trace);
         world.play().map_err(|why| {
-            format!("{why} (at {:.6} s, step {})", world.stage.now.0 as f64 / 1e9, world.stage.step)
+            let at = world.stage.now.0 as f64 / 1e9;
+            let dropped = world.cluster.tally().dropped;
+            format!("{why} (at {at:.6} s, step {}, dropped {dropped:?})", world.stage.step)
         })
     }));
     let why = match played {

@@ -111,6 +111,24 @@ impl World {
         Ok(self.report())
     }
 
+    /// New clients come to the same broker; nothing is known of those before.
+    pub fn begin_again(&mut self, name: &str) {
+        let Self { stage, clients, cluster } = self;
+        clients.clear();
+        for index in 0..stage.plan.clients {
+            let mut client = Client::new(index, &mut stage.rng);
+            client.profile.client_id = format!("{name}-{index}");
+            clients.push(client);
+        }
+        (stage.ledger, stage.calendar, stage.opened_by) =
+            (Ledger::default(), Calendar::default(), BTreeMap::new());
+        (stage.healing, stage.actions_left) = (false, stage.plan.actions);
+        stage.network.borrow_mut().weather = stage.plan.weather;
+        cluster.turn_delay_us_max = stage.plan.turn_delay_us_max;
+        cluster.turn_stall_per_mille = stage.plan.turn_stall_per_mille;
+        cluster.wake_all(stage);
+    }
+
     fn report(&self) -> Report {
         let tally = self.cluster.tally();
         Report {
@@ -215,13 +233,20 @@ impl World {
         }
     }
 
-    fn run_for(&mut self, ms: u64) -> Verdict {
+    /// Lets simulated milliseconds pass.
+    ///
+    /// # Errors
+    /// The first thing that the broker did wrong.
+    pub fn run_for(&mut self, ms: u64) -> Verdict {
         let until = self.stage.now.plus_ms(ms);
         self.run(until, |_| false).map(|_| ())
     }
 
-    /// Runs until something holds.
-    fn run_until(&mut self, ms: u64, what: &str, mut holds: impl FnMut(&mut Self) -> bool) -> Verdict {
+    /// Runs until something holds, for at most so many simulated milliseconds.
+    ///
+    /// # Errors
+    /// If it does not, and the first thing that the broker did wrong.
+    pub fn wait(&mut self, ms: u64, what: &str, mut holds: impl FnMut(&mut Self) -> bool) -> Verdict {
         if holds(self) {
             return Ok(());
         }
@@ -235,21 +260,22 @@ impl World {
 
     fn set_up(&mut self) -> Verdict {
         self.clients[0].connect(&mut self.stage, true, false);
-        self.run_until(30_000, "the observer is connected", |world| world.clients[0].is_live())?;
+        self.stage.soon(300_000, Event::Act(0));
+        self.wait(30_000, "the observer is connected", |world| world.clients[0].is_live())?;
         let wish = SubscribeWish {
             filter: "w/#".to_owned(),
             group: None,
             options: SubscribeOptions::new(QoS::ExactlyOnce),
         };
         self.clients[0].subscribe(&mut self.stage, &[wish], 0);
-        self.run_until(30_000, "the observer has subscribed", |world| {
+        self.wait(30_000, "the observer has subscribed", |world| {
             world.clients[0].waits_for().is_none()
         })?;
         let mut left = self.stage.plan.retained_before;
         if left != 0 {
             let loader = self.add_client("loader");
             self.clients[loader].connect(&mut self.stage, true, false);
-            self.run_until(30_000, "the loader is connected", |world| world.clients[loader].is_live())?;
+            self.wait(30_000, "the loader is connected", |world| world.clients[loader].is_live())?;
             while left != 0 {
                 for _ in 0..left.min(100) {
                     let wish = Wish {
@@ -263,13 +289,13 @@ impl World {
                     left -= 1;
                 }
                 self.clients[loader].ping(&mut self.stage);
-                self.run_until(30_000, "retained messages are taken", |world| {
+                self.wait(30_000, "retained messages are taken", |world| {
                     world.clients[loader].waits_for().is_none()
                 })?;
             }
             self.clients[loader].disconnect(&mut self.stage, false, false);
         }
-        for index in 0..self.stage.plan.clients {
+        for index in 1..self.stage.plan.clients {
             let us = self.stage.plan.pause_us_max;
             self.stage.soon(us, Event::Act(index));
         }
@@ -341,29 +367,24 @@ impl World {
         index
     }
 
-    /// Runs, with the clients kept alive, until `holds`.
-    fn run_alive(&mut self, ms: u64, what: &str, holds: impl FnMut(&mut Self) -> bool) -> Verdict {
-        self.run_until(ms, what, holds)
-    }
-
     fn check_retained(&mut self) -> Verdict {
         let mut views = Vec::new();
         for shard in 0..self.stage.plan.shards {
             let probe = self.add_client("probe");
             self.clients[probe].connect_to(&mut self.stage, shard, true, false);
-            self.run_alive(30_000, "a probe is connected", |world| world.clients[probe].is_live())?;
+            self.wait(30_000, "a probe is connected", |world| world.clients[probe].is_live())?;
             let wish = SubscribeWish {
                 filter: "#".to_owned(),
                 group: None,
                 options: SubscribeOptions::new(QoS::ExactlyOnce),
             };
             self.clients[probe].subscribe(&mut self.stage, &[wish], 0);
-            self.run_alive(30_000, "a probe has subscribed", |world| {
+            self.wait(30_000, "a probe has subscribed", |world| {
                 world.clients[probe].waits_for().is_none()
             })?;
             // Retained messages follow SUBACK; a quarter of a second is a thousand times what they need.
             self.run_for(250)?;
-            self.run_alive(30_000, "a probe has its messages", |world| {
+            self.wait(30_000, "a probe has its messages", |world| {
                 world.clients[probe].waits_for().is_none() && world.cluster.is_quiet()
             })?;
             if self.clients[probe].session().is_none()
@@ -374,7 +395,7 @@ impl World {
             }
             views.push(verdict::retained_view(self, probe)?);
             self.clients[probe].disconnect(&mut self.stage, false, false);
-            self.run_alive(30_000, "a probe has left", |world| world.clients[probe].is_offline())?;
+            self.wait(30_000, "a probe has left", |world| world.clients[probe].is_offline())?;
         }
         verdict::retained(self, &views)
     }
@@ -387,20 +408,20 @@ impl World {
                 self.clients[index].disconnect(&mut self.stage, false, false);
             }
         }
-        self.run_until(30_000, "everybody has left", |world| world.clients.iter().all(Client::is_offline))?;
+        self.wait(30_000, "everybody has left", |world| world.clients.iter().all(Client::is_offline))?;
         for index in 0..self.stage.plan.clients {
             self.clients[index].profile.expiry_seconds = 0;
             self.clients[index].profile.keep_alive = 0;
             self.clients[index].connect(&mut self.stage, true, false);
         }
         let count = self.stage.plan.clients;
-        self.run_until(30_000, "everybody is back for the last time", |world| {
+        self.wait(30_000, "everybody is back for the last time", |world| {
             world.clients[..count].iter().all(Client::is_live)
         })?;
         for index in 0..count {
             self.clients[index].disconnect(&mut self.stage, false, false);
         }
-        self.run_until(30_000, "everybody has left for good", |world| {
+        self.wait(30_000, "everybody has left for good", |world| {
             world.clients.iter().all(Client::is_offline)
         })?;
         self.clear_retained()
@@ -419,17 +440,17 @@ impl World {
         topics.dedup();
         let cleaner = self.add_client("cleaner");
         self.clients[cleaner].connect(&mut self.stage, true, false);
-        self.run_until(30_000, "the cleaner is connected", |world| world.clients[cleaner].is_live())?;
+        self.wait(30_000, "the cleaner is connected", |world| world.clients[cleaner].is_live())?;
         for topic in topics {
             let wish = Wish { topic, qos: QoS::AtMostOnce, retain: true, len: 0, expiry: None };
             self.clients[cleaner].publish(&mut self.stage, wish);
         }
         self.clients[cleaner].ping(&mut self.stage);
-        self.run_until(60_000, "retained messages are cleared", |world| {
+        self.wait(60_000, "retained messages are cleared", |world| {
             world.clients[cleaner].waits_for().is_none()
         })?;
         self.clients[cleaner].disconnect(&mut self.stage, false, false);
-        self.run_until(30_000, "the cleaner has left", |world| world.clients[cleaner].is_offline())
+        self.wait(30_000, "the cleaner has left", |world| world.clients[cleaner].is_offline())
     }
 
     fn check_nothing_is_left(&mut self) -> Verdict {
