@@ -122,6 +122,8 @@ struct Link {
     opened_at: Mono,
     /// CONNACK came.
     live_at: Mono,
+    /// The same.
+    live_step: Step,
     clean_start: bool,
     input: Vec<u8>,
     reads: bool,
@@ -233,6 +235,11 @@ impl Client {
         self.link.as_ref().map(|link| link.live_at)
     }
 
+    /// The step at which its present connection got CONNACK.
+    pub fn connected_at_step(&self) -> Option<Step> {
+        self.link.as_ref().map(|link| link.live_step)
+    }
+
     /// What it waits for, for the check that everything settles.
     pub fn waits_for(&self) -> Option<String> {
         let link = self.link.as_ref()?;
@@ -311,6 +318,7 @@ impl Client {
             stand: Stand::Awaiting,
             opened_at: stage.now,
             live_at: Mono::NEVER,
+            live_step: Step::MAX,
             clean_start,
             input: Vec::new(),
             reads: true,

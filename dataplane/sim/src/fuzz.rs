@@ -141,9 +141,8 @@ impl Attack {
             options: SubscribeOptions::new(QoS::ExactlyOnce),
         };
         self.world.clients[canary].subscribe(&mut self.world.stage, &[wish], 0);
-        self.world.wait(10_000, "the canary has subscribed", |world| {
-            world.clients[canary].waits_for().is_none()
-        })
+        self.world
+            .wait(10_000, "the canary has subscribed", |world| world.clients[canary].waits_for().is_none())
     }
 
     fn round(&mut self) -> Verdict {

@@ -15,8 +15,12 @@ fn main() {
     let failed = match words.as_slice() {
         ["seed", number, options @ ..] => play(parse(number), options),
         ["hunt", options @ ..] => hunt(option(options, "--from", 1), option(options, "--count", 1_000)),
-        ["churn", options @ ..] => come_and_go(option(options, "--from", 1), option(options, "--seconds", 3_600)),
-        ["fuzz", options @ ..] => damage(option(options, "--from", 1), option(options, "--packets", 1_000_000)),
+        ["churn", options @ ..] => {
+            come_and_go(option(options, "--from", 1), option(options, "--seconds", 3_600))
+        }
+        ["fuzz", options @ ..] => {
+            damage(option(options, "--from", 1), option(options, "--packets", 1_000_000))
+        }
         _ => {
             eprintln!("{USAGE}");
             std::process::exit(2);
@@ -116,7 +120,10 @@ fn come_and_go(seed: u64, seconds: u64) -> bool {
 
 fn damage(seed: u64, packets: u64) -> bool {
     let played = fuzz::run(seed, packets, |outcome| {
-        println!("{} packets, {} connections, canary {}", outcome.packets, outcome.connections, outcome.canary);
+        println!(
+            "{} packets, {} connections, canary {}",
+            outcome.packets, outcome.connections, outcome.canary
+        );
     });
     match played {
         Ok(outcome) => {

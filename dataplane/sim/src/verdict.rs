@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pelton_broker::counters::Dropped;
-use pelton_mqtt::QoS;
+use pelton_mqtt::{QoS, RetainHandling};
 
 use crate::client::WillFate;
 use crate::ledger::{Message, MessageNo, Verdict, require};
@@ -90,6 +90,72 @@ pub fn deliveries(world: &World) -> Verdict {
         missing_qos0.len() as u64 <= excused,
         "{} messages of QoS 0 are missing on connections that stood, {excused} were dropped and counted: {missing_qos0:?}",
         missing_qos0.len()
+    );
+    Ok(())
+}
+
+/// Every new subscription that asked for it got the retained message of every topic it matches, where there is
+/// no doubt which that is, or a newer message of the topic.
+///
+/// # Errors
+/// The messages that are missing.
+pub fn fetches(world: &World) -> Verdict {
+    let ledger = &world.stage.ledger;
+    let mut by_topic: BTreeMap<&str, Vec<MessageNo>> = BTreeMap::new();
+    for (number, message) in ledger.messages.iter().enumerate().filter(|(_, m)| m.retain) {
+        by_topic.entry(&message.topic).or_default().push(number);
+    }
+    // The last one on its topic, retained before all doubt.
+    let surely_retained = by_topic.values().filter_map(|numbers| {
+        let last = *numbers.last()?;
+        let message = &ledger.messages[last];
+        let before = numbers.iter().all(|&other| {
+            let other = &ledger.messages[other];
+            other.accepted.is_some()
+                && !other.will
+                && other.attempts == 1
+                && other.publisher == message.publisher
+        });
+        (before && is_promised(message) && message.expiry.is_none()).then_some(last)
+    });
+    let surely_retained: Vec<MessageNo> = surely_retained.collect();
+    let mut missing = Vec::new();
+    for client in &world.clients {
+        let (Some(number), Some(since)) = (client.session(), client.connected_at_step()) else { continue };
+        let session = &ledger.sessions[number];
+        for subscription in &session.subscriptions {
+            let asks = subscription.group.is_none()
+                && subscription.granted.is_some()
+                && subscription.dropped.is_none()
+                && subscription.asked > since
+                && subscription.handling == RetainHandling::Send;
+            if !asks {
+                continue;
+            }
+            for &no in &surely_retained {
+                let message = &ledger.messages[no];
+                if message.accepted.is_none_or(|accepted| accepted >= subscription.asked)
+                    || (subscription.no_local && message.publisher == client.index)
+                    || !subscription.matches(&message.topic)
+                {
+                    continue;
+                }
+                let came = session
+                    .received
+                    .range(no..)
+                    .any(|(&other, receipt)| receipt.any() && ledger.messages[other].topic == message.topic);
+                if !came {
+                    missing.push((no, client.index, &message.topic, &subscription.filter));
+                }
+            }
+        }
+    }
+    let excused = world.cluster.dropped(&QUEUE_REASONS) + world.cluster.dropped(&[Dropped::OutboundFull]);
+    require!(
+        missing.len() as u64 <= excused,
+        "{} retained messages did not come with their subscription, {excused} were dropped and counted; \
+         (message, client, topic, filter): {missing:?}",
+        missing.len()
     );
     Ok(())
 }

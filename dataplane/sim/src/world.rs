@@ -103,6 +103,7 @@ impl World {
         self.trouble()?;
         self.heal()?;
         verdict::deliveries(self)?;
+        verdict::fetches(self)?;
         verdict::groups(self)?;
         verdict::wills(self)?;
         self.check_retained()?;
@@ -268,9 +269,7 @@ impl World {
             options: SubscribeOptions::new(QoS::ExactlyOnce),
         };
         self.clients[0].subscribe(&mut self.stage, &[wish], 0);
-        self.wait(30_000, "the observer has subscribed", |world| {
-            world.clients[0].waits_for().is_none()
-        })?;
+        self.wait(30_000, "the observer has subscribed", |world| world.clients[0].waits_for().is_none())?;
         let mut left = self.stage.plan.retained_before;
         if left != 0 {
             let loader = self.add_client("loader");
@@ -379,9 +378,7 @@ impl World {
                 options: SubscribeOptions::new(QoS::ExactlyOnce),
             };
             self.clients[probe].subscribe(&mut self.stage, &[wish], 0);
-            self.wait(30_000, "a probe has subscribed", |world| {
-                world.clients[probe].waits_for().is_none()
-            })?;
+            self.wait(30_000, "a probe has subscribed", |world| world.clients[probe].waits_for().is_none())?;
             // Retained messages follow SUBACK; a quarter of a second is a thousand times what they need.
             self.run_for(250)?;
             self.wait(30_000, "a probe has its messages", |world| {

@@ -43,6 +43,7 @@ impl Client {
         let Some(link) = &mut self.link else { return Ok(()) };
         link.stand = Stand::Live;
         link.live_at = stage.now;
+        link.live_step = stage.step;
         self.given_up = None;
         link.present = kept;
         link.terms = Terms {
