@@ -99,10 +99,10 @@ impl Broker {
         };
         let window = self.core.sessions.get_mut(session).and_then(|session| session.window.as_mut());
         let known = window.is_some_and(|window| window.unreleased.remove(ack.packet_id));
-        if known && self.store_unreceived(session, ack.packet_id, key) {
+        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        if self.store_unreceived(session, ack.packet_id, key, reason) {
             return Handled::Done;
         }
-        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         let Some(link) = self.core.links.get(key) else { return Handled::Ended };
         let version = link.version;
         let complete = Ack::new(ack.packet_id, reason);

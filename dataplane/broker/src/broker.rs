@@ -12,6 +12,7 @@ use crate::deliver::Core;
 use crate::effects::Effects;
 use crate::fanout::FanOut;
 use crate::fetch::{Fetch, LiveTopics};
+use crate::inflight::PacketClock;
 use crate::link::{Hold, Link, State, ended_by};
 use crate::message::{Messages, Publisher};
 use crate::peers::{Fence, Outbox};
@@ -120,6 +121,8 @@ impl Broker {
     pub fn new(setup: Setup) -> Self {
         let Setup { shard, shards, key, seed, settings, mono, wall } = setup;
         assert!(shard < shards && shards <= 64, "shard {shard} of {shards}");
+        let mut rng = Rng::with_seed(seed);
+        let first_tick = if settings.storage.is_some() { rng.u64() as u32 } else { 0 };
         Self {
             me: shard,
             key,
@@ -142,7 +145,7 @@ impl Broker {
             session_timers: Wheel::new(mono),
             peers: Outbox::new(shard, shards, settings.mesh_bytes_max),
             effects: Effects::default(),
-            rng: Rng::with_seed(seed),
+            rng,
             last_serial: 0,
             last_ticket: 0,
             last_barrier: 0,
@@ -157,7 +160,7 @@ impl Broker {
                 out: Outgoing::new(URGENT_BYTES),
                 census: Census::default(),
                 tally: Tally::default(),
-                clock: Default::default(),
+                clock: PacketClock::from_tick(first_tick),
                 overrun: Vec::new(),
                 persist: Persist::new(settings.storage, shard, key),
                 starved: Vec::new(),

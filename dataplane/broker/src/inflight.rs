@@ -40,6 +40,8 @@ pub struct Delivery {
     pub number: u32,
     /// Sent on a former connection.
     pub again: bool,
+    /// Its identifier could not be stored yet.
+    pub held: bool,
 }
 
 /// A QoS 2 delivery that the client has: PUBREL was sent, PUBCOMP is awaited. The message is no longer needed.
@@ -55,6 +57,12 @@ struct Released {
 pub struct PacketClock(u32);
 
 impl PacketClock {
+    /// A clock that begins at `tick`: identifiers of before a restart, which may be in use, are then far from
+    /// those that are given out next.
+    pub fn from_tick(tick: u32) -> Self {
+        Self(tick)
+    }
+
     /// The next tick, for one publish and all its deliveries.
     #[inline]
     pub fn tick(&mut self) -> Self {
@@ -132,6 +140,12 @@ impl Inflight {
     /// The delivery that is to be sent next.
     pub fn peek_unsent(&self) -> Option<&Delivery> {
         if self.unsent == 0 { None } else { self.sent.get(self.sent.len() - self.unsent) }
+    }
+
+    /// The delivery with this low half of its sequence number, if it is not sent yet.
+    pub fn unsent_mut(&mut self, sequence: u32) -> Option<&mut Delivery> {
+        let sent = self.sent.len() - self.unsent;
+        self.sent.iter_mut().skip(sent).find(|delivery| delivery.sequence == sequence)
     }
 
     /// Adds a delivery that is not sent yet: what stands before it has been, or is not either.
@@ -315,6 +329,7 @@ impl Delivery {
             sequence: 0,
             number: 0,
             again: false,
+            held: false,
         }
     }
 }

@@ -265,10 +265,14 @@ impl Session {
 /// Milliseconds of 2020-01-01, where serial numbers begin.
 const SERIALS_FROM: Wall = Wall(1_577_836_800_000);
 
+/// The part of a serial number that counts up; the rest is the shard that gave it out.
+pub(crate) const SERIAL_COUNT: u64 = (1 << 48) - 1;
+
 /// The first serial number of a process that begins now: above all that an earlier one can have given out,
-/// as long as it gave out fewer than 2^18 a second on average, and wall time has not gone back.
+/// as long as it gave out fewer than 256 a millisecond on average, and wall time has not gone back. Enough
+/// until 2054.
 pub(crate) fn first_serial(now: Wall) -> u64 {
-    (now.since(SERIALS_FROM) / 1_000) << 18
+    (now.since(SERIALS_FROM) << 8) & SERIAL_COUNT
 }
 
 impl std::fmt::Debug for Persist {

@@ -94,6 +94,8 @@ pub struct Session {
     pub backlog: Option<Box<Backlog>>,
     /// It lives in storage too.
     pub stored: bool,
+    /// Storage is known to have it.
+    pub kept: bool,
     /// Published when the connection ends without DISCONNECT.
     pub will: Option<Box<Will>>,
     /// Retained messages are being fetched for it: how many subscriptions.
@@ -120,6 +122,7 @@ impl Session {
             window: None,
             backlog: None,
             stored: false,
+            kept: false,
             will: None,
             fetches: 0,
             left_group: false,

@@ -113,6 +113,14 @@ impl Broker {
                 window.unreleased.remove(packet_id);
             }
         }
+        if reason.is_error()
+            && exactly_once
+            && let Some(session) = self.core.sessions.get(session).filter(|session| session.stored)
+        {
+            // Stored or not, it is not taken.
+            let forgotten = OpKind::Unreceived { session: session.id(), packet_id: packet_id.get() };
+            self.core.persist.push(forgotten, &[]);
+        }
         if reason.is_error() {
             self.core.tally.dropped.add(Dropped::NotStored);
             if self.core.links.get(link).is_some_and(|link| link.is_live() && !link.is_v5()) {

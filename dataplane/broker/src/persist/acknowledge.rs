@@ -1,7 +1,7 @@
 //! What acknowledgements mean to storage.
 
 use pelton_base::Key;
-use pelton_mqtt::PacketId;
+use pelton_mqtt::{PacketId, ReasonCode};
 use pelton_storage_ops::OpKind;
 
 use crate::broker::Broker;
@@ -53,13 +53,20 @@ impl Broker {
     }
 
     /// A publisher has released a QoS 2 identifier; whether its PUBCOMP waits for storage. It may use the
-    /// identifier again from then on: after a crash that must not be taken for the message before.
-    pub(crate) fn store_unreceived(&mut self, session: Key, packet_id: PacketId, link: Key) -> bool {
+    /// identifier again from then on: after a crash that must not be taken for the message before. One that is
+    /// not known here may still be in storage, if its end could not be written.
+    pub(crate) fn store_unreceived(
+        &mut self,
+        session: Key,
+        packet_id: PacketId,
+        link: Key,
+        reason: ReasonCode,
+    ) -> bool {
         let core = &mut self.core;
         let Some(session) = core.sessions.get(session).filter(|session| session.stored) else { return false };
         let released = OpKind::Unreceived { session: session.id(), packet_id: packet_id.get() };
         let number = core.persist.push(released, &[]);
-        core.persist.promise(number, u32::MAX, What::Pubcomp(link, packet_id));
+        core.persist.promise(number, u32::MAX, What::Pubcomp(link, packet_id, reason));
         true
     }
 }

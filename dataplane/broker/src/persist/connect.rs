@@ -24,8 +24,8 @@ impl Broker {
         self.core.persist.promise(first, u32::MAX, What::Connack(key));
     }
 
-    /// The session of a connection is stored, or could not be. A session that was there before goes on all
-    /// the same: subscribers are not to suffer from a full disk.
+    /// The session of a connection is stored, or could not be. A session that storage has goes on all the
+    /// same: subscribers are not to suffer from a full disk.
     pub(crate) fn connect_is_stored(&mut self, key: Key, failed: bool) {
         let Some(link) = self.core.links.get_mut(key) else { return };
         if link.state != State::Claiming {
@@ -33,7 +33,10 @@ impl Broker {
         }
         let Some(request) = link.extra.as_mut().and_then(|extra| extra.connect.take()) else { return };
         self.core.persist.connecting.remove(&request.session.index);
-        if !failed || request.resumed {
+        if let Some(session) = self.core.sessions.get_mut(request.session) {
+            session.kept |= !failed;
+        }
+        if self.core.sessions.get(request.session).is_some_and(|session| session.kept) {
             return self.finish_connect(key, *request);
         }
         self.refuse_connect(key, request.version, ReasonCode::QuotaExceeded);

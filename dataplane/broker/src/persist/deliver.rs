@@ -234,8 +234,9 @@ impl Core {
                 && let Some(next) = window.inflight.peek_unsent()
             {
                 let number = persist.number_of(next.number);
-                if next.exactly_once && !next.again && !persist.is_done(number) {
-                    if !std::mem::replace(&mut backlog.waits, true) {
+                let waits = next.held || !persist.is_done(number);
+                if next.exactly_once && !next.again && waits {
+                    if !next.held && !std::mem::replace(&mut backlog.waits, true) {
                         persist.promise(number, u32::MAX, What::Pump(session_key));
                     }
                 } else {

@@ -12,6 +12,7 @@ use pelton_storage_ops::{Batch, Failure, OpKind, SessionId, Target};
 
 use crate::broker::Broker;
 use crate::counters::Stored;
+use crate::inflight::Delivery;
 use crate::message::Publication;
 use crate::persist::promise::What;
 
@@ -28,6 +29,9 @@ pub(crate) struct Fault {
     topics: Option<HashSet<Box<[u8]>, HashKey>>,
     /// Sessions whose image is not in storage as it is here.
     sessions: Vec<Key>,
+    /// QoS 2 deliveries whose identifiers have to be stored before they are sent. An identifier of QoS 1 that
+    /// is not stored costs its message the DUP flag after a crash, nothing else.
+    identifiers: Vec<(Key, u64)>,
     /// Answers that wait for what is tried again.
     answers: Vec<What>,
 }
@@ -55,6 +59,12 @@ impl Fault {
             State::Open(until) => Some(until),
             _ => None,
         }
+    }
+
+    /// Whether the end of a stored message could not be written yet.
+    pub(crate) fn is_over(&self, session: SessionId, sequence: u64) -> bool {
+        let end = OpKind::Done { session, sequence };
+        self.again.iter().any(|(kind, _)| *kind == end)
     }
 
     pub(crate) fn keep(&mut self, answer: What) {
@@ -99,6 +109,19 @@ impl Broker {
         }
         for key in std::mem::take(&mut self.core.persist.fault.sessions) {
             self.put_session(key);
+        }
+        for (key, sequence) in std::mem::take(&mut self.core.persist.fault.identifiers) {
+            // It may have been read again since, by another connection, and got another identifier.
+            let number = self.core.persist.number();
+            let Some(session) = self.core.sessions.get(key).map(|session| session.id()) else { continue };
+            let Some(delivery) = self.unsent(key, sequence).filter(|delivery| delivery.held) else {
+                continue;
+            };
+            delivery.held = false;
+            delivery.number = number as u32;
+            let packet_id = delivery.packet_id.get();
+            self.core.persist.push(OpKind::Sent { session, sequence, packet_id }, &[]);
+            self.core.persist.promise(number, u32::MAX, What::Pump(key));
         }
         for topic in self.core.persist.fault.topics.take().into_iter().flatten() {
             self.put_retained(&topic);
@@ -151,14 +174,24 @@ impl Broker {
                 | OpKind::Unreceived { .. } => {
                     self.core.persist.fault.again.push((step.op.kind, step.bytes.into()));
                 }
-                // Told to whoever waits: the publisher, or the client that subscribes. An identifier that is
-                // not stored costs a message of QoS 1 its DUP flag after a crash.
-                OpKind::PutSubscription { .. }
-                | OpKind::Received { .. }
-                | OpKind::Sent { .. }
-                | OpKind::Nothing => {}
+                OpKind::Sent { session, sequence, .. } => {
+                    if let Some(key) = key_of(session)
+                        && self.unsent(key, sequence).is_some_and(|delivery| {
+                            delivery.held = delivery.exactly_once;
+                            delivery.held
+                        })
+                    {
+                        self.core.persist.fault.identifiers.push((key, sequence));
+                    }
+                }
+                // Told to whoever waits: the publisher, or the client that subscribes.
+                OpKind::PutSubscription { .. } | OpKind::Received { .. } | OpKind::Nothing => {}
             }
         }
+    }
+
+    fn unsent(&mut self, session: Key, sequence: u64) -> Option<&mut Delivery> {
+        self.core.sessions.get_mut(session)?.window.as_mut()?.inflight.unsent_mut(sequence as u32)
     }
 
     fn retained_failed(&mut self, topic: &[u8]) {
@@ -178,6 +211,13 @@ impl Broker {
             return;
         }
         backlog.done(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if let Some(reader) = &mut backlog.reader {
+            let messages = &mut core.messages;
+            reader.tail.retain(
+                |queued| queued.sequence != target.sequence,
+                |queued| messages.release(queued.message),
+            );
+        }
         let Some(window) = &mut session.window else { return };
         let low = target.sequence as u32;
         let messages = &mut core.messages;

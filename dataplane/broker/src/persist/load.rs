@@ -12,7 +12,7 @@ use crate::broker::Broker;
 use crate::counters::{Dropped, Stored};
 use crate::message::Publisher;
 use crate::persist::backlog::Backlog;
-use crate::persist::{first_serial, publication_of};
+use crate::persist::{SERIAL_COUNT, first_serial, publication_of};
 use crate::router::{Options, Subscriber};
 use crate::session::{NEVER_EXPIRES, Place, Session, Subscription};
 use crate::shared::home_of;
@@ -72,7 +72,7 @@ impl Broker {
         match loaded {
             Loaded::Session(session) => {
                 // Above all serial numbers in use, whichever shard gave them out.
-                let counted = session.session.serial & ((1 << 48) - 1);
+                let counted = session.session.serial & SERIAL_COUNT;
                 self.last_serial = self.last_serial.max(counted);
                 match session.image.kind {
                     SessionKind::Client => self.load_session(*session),
@@ -119,7 +119,9 @@ impl Broker {
         }
         if let Some(other) = self.core.sessions.find(&image.client_id) {
             // An end that could not be stored: the newer one is the one the client knows.
-            let older = self.core.sessions.get(other).is_some_and(|other| other.serial.0 > id.serial);
+            let count = id.serial & SERIAL_COUNT;
+            let other_count = self.core.sessions.get(other).map(|other| other.serial.0 & SERIAL_COUNT);
+            let older = other_count.is_some_and(|other| other > count);
             self.core.tally.stored.add(Stored::Superseded);
             if older {
                 self.core.persist.push(OpKind::EndSession { session: id }, &[]);
@@ -130,6 +132,7 @@ impl Broker {
         let wall = self.core.wall;
         let mut session = Session::new(image.client_id.into(), client_hash, Publisher(id.serial));
         session.stored = true;
+        session.kept = true;
         session.expiry_seconds = image.expiry_seconds;
         session.expires = image.expires;
         session.will = image.will.as_ref().map(|will| Box::new(Will::of_image(will)));

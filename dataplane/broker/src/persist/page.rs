@@ -108,7 +108,9 @@ impl Core {
                 break;
             }
             backlog.read_from = entry.sequence + 1;
-            if persist.handed_on.contains_key(&(id.serial, entry.sequence)) {
+            if persist.handed_on.contains_key(&(id.serial, entry.sequence))
+                || persist.fault.is_over(id, entry.sequence)
+            {
                 continue;
             }
             if let Phase::Released(packet_id) = entry.phase

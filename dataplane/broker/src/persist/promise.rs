@@ -26,7 +26,7 @@ pub(crate) enum What {
     /// A subscriber that is sent PUBREL.
     Pubrel(Key, PacketId),
     /// A publisher that is sent PUBCOMP.
-    Pubcomp(Key, PacketId),
+    Pubcomp(Key, PacketId, ReasonCode),
 }
 
 /// Waits for the operations from `first` up to `end`.
@@ -133,15 +133,19 @@ impl Broker {
             }
             // What failed is tried again, and the answer follows then.
             What::Pubrel(..) | What::Pubcomp(..) if failed => self.core.persist.fault.keep(what),
-            What::Pubrel(link, packet_id) => self.answer_stored(link, PacketType::PubRel, packet_id),
-            What::Pubcomp(link, packet_id) => self.answer_stored(link, PacketType::PubComp, packet_id),
+            What::Pubrel(link, packet_id) => {
+                self.answer_stored(link, PacketType::PubRel, packet_id, ReasonCode::Success);
+            }
+            What::Pubcomp(link, packet_id, reason) => {
+                self.answer_stored(link, PacketType::PubComp, packet_id, reason);
+            }
         }
     }
 
-    fn answer_stored(&mut self, key: Key, kind: PacketType, packet_id: PacketId) {
+    fn answer_stored(&mut self, key: Key, kind: PacketType, packet_id: PacketId, reason: ReasonCode) {
         let Some(link) = self.core.links.get(key).filter(|link| link.is_live()) else { return };
         let version = link.version;
-        let ack = Ack::new(packet_id, ReasonCode::Success);
+        let ack = Ack::new(packet_id, reason);
         self.core.out.append(key.index, |bytes| ack.encode(kind, version, bytes));
     }
 }

@@ -67,8 +67,7 @@ impl Broker {
         if publication.retain && home != self.me {
             shards = shards.and(ShardMask::one(home));
         }
-        let group = (received.is_some() && !shards.is_empty())
-            .then(|| self.core.persist.new_group(shards.count() as u16 + 1));
+        let group = received.map(|_| self.core.persist.new_group(shards.count() as u16 + 1));
         self.in_hand = InHand { template: settlement, record: None };
         self.core.persist.group = group;
         self.core.persist.undivided = received.is_some();

@@ -56,6 +56,8 @@ pub(crate) struct World {
     /// Operations the store was given.
     pub(crate) operations: u64,
     pub(crate) pages_read: u64,
+    /// How long a turn takes.
+    pub(crate) turn_ms: u64,
 }
 
 impl World {
@@ -77,6 +79,7 @@ impl World {
             boots: 0,
             operations: 0,
             pages_read: 0,
+            turn_ms: 1,
         };
         world.boot(shards);
         world
@@ -178,8 +181,8 @@ impl World {
 
     /// One turn of every shard, and of the storage.
     pub(crate) fn turn(&mut self) {
-        self.mono = self.mono.plus_ms(1);
-        self.wall.0 += 1;
+        self.mono = self.mono.plus_ms(self.turn_ms);
+        self.wall.0 += self.turn_ms;
         for shard in 0..self.brokers.len() {
             self.brokers[shard].begin_turn(self.mono, self.wall);
             self.brokers[shard].poll_deliveries();
