@@ -380,6 +380,7 @@ impl Broker {
         let matched = self.router.matched(topic);
         let (wanted, mut shards) = (matched.wanted(), matched.shards);
         let mut home = None;
+        // [MQTT-3.3.1-8] Only then.
         if publication.retain {
             let shard = Slot::of(self.key, publication.topic).shard(self.peers.shards());
             if shard == self.me {
