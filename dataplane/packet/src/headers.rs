@@ -15,7 +15,7 @@ pub const fn ip_bytes(address: IpAddr) -> usize {
     if address.is_ipv4() { 20 } else { 40 }
 }
 
-/// Bytes that [`write`] writes.
+/// Bytes that [`write()`] writes.
 #[inline]
 pub const fn bytes(link: Link, source: IpAddr) -> usize {
     link.header_bytes() + ip_bytes(source)

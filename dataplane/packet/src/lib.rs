@@ -5,7 +5,7 @@
 //! wrap any port compose: [`tee`] writes what passes as pcap, [`fault`] loses, doubles, reorders, delays, damages
 //! and cuts frames from a seed.
 //!
-//! [`parse`] takes a frame apart down to the transport header, [`headers`] writes what goes in front of one.
+//! [`mod@parse`] takes a frame apart down to the transport header, [`headers`] writes what goes in front of one.
 //! What is rare goes through `smoltcp::wire`: [`responder`] answers ARP, neighbour solicitations and pings where
 //! no kernel does, [`icmp`] reads errors about packets that were sent.
 //!

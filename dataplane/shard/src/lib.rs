@@ -6,7 +6,7 @@
 //! and flushes. It reads no clock and starts no thread; whoever drives it passes the time in and sleeps until
 //! it wants to run again.
 //!
-//! The shards of a process talk over a [`mesh`] of rings, one pair for each ordered pair of shards, and take
+//! The shards of a process talk over a [`mod@mesh`] of rings, one pair for each ordered pair of shards, and take
 //! [`command`]s from the control plane over a channel. They share nothing else.
 #![forbid(unsafe_code)]
 
