@@ -1,4 +1,8 @@
-//! Whole connections over a port in memory: two stacks of ours, or one of ours and smoltcp's, with a bad link between.
+//! Whole connections over a port in memory: two stacks of ours, or one of ours and smoltcp's, with a bad link between;
+//! floods; and segments that nobody would send.
 
+mod flood;
+mod fuzz;
 mod host;
 mod loss;
+mod peers;
