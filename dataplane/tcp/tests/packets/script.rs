@@ -15,6 +15,8 @@ pub(crate) struct Written {
     pub(crate) options: Option<Options>,
     /// The echo is our last time stamp.
     pub(crate) echo_last: bool,
+    /// Bytes of this range are not those of the stream.
+    pub(crate) forged: Option<(u32, u32)>,
 }
 
 #[derive(Clone, Debug)]
@@ -141,10 +143,15 @@ fn written(text: &str) -> Option<Written> {
         window: None,
         options: None,
         echo_last: false,
+        forged: None,
     };
     while let Some(word) = words.next() {
         match word {
             "ack" => written.ack = Some(words.next()?.parse().ok()?),
+            "forged" => {
+                let (start, end) = words.next()?.split_once(':')?;
+                written.forged = Some((start.parse().ok()?, end.parse().ok()?));
+            }
             "win" => written.window = Some(words.next()?.parse().ok()?),
             _ => return None,
         }

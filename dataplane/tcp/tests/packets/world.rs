@@ -366,7 +366,11 @@ impl World {
         let mut bytes = vec![0; segment.header_bytes()];
         // The first byte of the stream has the sequence number after the SYN's.
         let from = (written.seq as usize).wrapping_sub(1);
-        bytes.extend((0..written.len).map(|at| byte(from.wrapping_add(at))));
+        let forged = written.forged.unwrap_or_default();
+        bytes.extend((0..written.len).map(|at| {
+            let seq = written.seq + at as u32;
+            byte(from.wrapping_add(at)) ^ if (forged.0..forged.1).contains(&seq) { 0xff } else { 0 }
+        }));
         segment.write(remote().ip(), local().ip(), &mut bytes);
         self.wire.inject(&Self::frame(TCP, remote().ip(), &bytes));
     }
