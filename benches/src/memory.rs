@@ -87,7 +87,7 @@ impl ByteStreams for Memory {
         self.events.push_back(StreamEvent::Closed { token, why: StreamEnd::Local });
     }
 
-    fn detach(&mut self, _stream: StreamId) -> Option<u64> {
+    fn detach(&mut self, _stream: StreamId, _to: u16) -> Option<u64> {
         None
     }
 

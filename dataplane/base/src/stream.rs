@@ -138,9 +138,9 @@ pub trait ByteStreams {
     /// stream's [`StreamEvent::Closed`] follows in every case, and no data any more.
     fn close(&mut self, stream: StreamId, how: Ending);
 
-    /// Takes an open stream out of this transport, to be attached to another shard's. `None` if it is gone
+    /// Takes an open stream out of this transport, to be attached to that of shard `to`. `None` if it is gone
     /// or this transport's streams cannot move.
-    fn detach(&mut self, stream: StreamId) -> Option<Self::Handover>;
+    fn detach(&mut self, stream: StreamId, to: u16) -> Option<Self::Handover>;
 
     /// Takes in a stream that another shard detached; the shard binds it next.
     fn attach(&mut self, handover: Self::Handover) -> Option<(StreamId, Peer)>;
@@ -153,6 +153,14 @@ pub trait ByteStreams {
 
     /// The turn is over and everything has been transmitted: what waited for company leaves now, alone.
     fn end_turn(&mut self) {}
+
+    /// Shards whose transports were given something by this one since the last call, to be woken.
+    fn take_woken(&mut self, _into: &mut Vec<u16>) {}
+
+    /// Whether another shard's transport has given this one something: to be asked before sleeping.
+    fn has_input(&self) -> bool {
+        false
+    }
 
     /// When [`ByteStreams::poll`] has something to do, if nothing arrives before: a timer, or what was left
     /// over because it had its share of the turn.

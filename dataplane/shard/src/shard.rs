@@ -63,6 +63,8 @@ pub struct Shard<T: ByteStreams> {
     turns: u64,
     dirty: Vec<u32>,
     urgent: Vec<u32>,
+    /// Shards whose transports were given something in this turn.
+    relayed_to: Vec<u16>,
     now: Mono,
 }
 
@@ -87,6 +89,7 @@ impl<T: ByteStreams> Shard<T> {
             turns: 0,
             dirty: Vec::new(),
             urgent: Vec::new(),
+            relayed_to: Vec::new(),
         }
     }
 
@@ -111,7 +114,11 @@ impl<T: ByteStreams> Shard<T> {
         }
         self.end_last_words();
         self.transport.end_turn();
-        let woken = self.mesh.exchange(&mut self.broker.peers);
+        let mut woken = self.mesh.exchange(&mut self.broker.peers);
+        self.transport.take_woken(&mut self.relayed_to);
+        for shard in self.relayed_to.drain(..) {
+            woken = woken.and(ShardMask::one(shard));
+        }
         busy |= self.broker.goes_on();
         Turn { busy, until: if busy { mono } else { self.idle_until() }, woken }
     }
@@ -120,6 +127,7 @@ impl<T: ByteStreams> Shard<T> {
     /// saying that one is about to sleep, and before sleeping.
     pub fn has_input(&self) -> bool {
         self.mesh.has_input()
+            || self.transport.has_input()
             || !self.commands.is_empty()
             || self.storage.as_ref().is_some_and(Storage::has_input)
     }
@@ -342,7 +350,7 @@ impl<T: ByteStreams> Shard<T> {
         let Some(conn) = self.conn(key) else { return };
         let (stream, listener) = (conn.stream, conn.listener);
         let bytes = conn.rest.take().map(|rest| rest.bytes).unwrap_or_default();
-        match self.transport.detach(stream) {
+        match self.transport.detach(stream, to) {
             Some(stream) => {
                 self.conns[key.index] = None;
                 self.broker.handle_detached(key);

@@ -8,14 +8,67 @@ use pelton_base::{
     ByteStreams, Ending, HashKey, Mono, Outgoing, StreamEnd, StreamEvent, StreamId, Transmit, Wall,
 };
 use pelton_broker::{Settings, Setup};
-use pelton_mqtt::{Frame, PacketType, frame};
+use pelton_mqtt::{PacketType, frame};
 use pelton_packet::fault::{Faults, Faulty};
 use pelton_packet::memory::{MemoryPort, MemorySettings, pair};
-use pelton_packet::{Interface, Link, MacAddress};
+use pelton_packet::{Frame, Interface, Link, MacAddress, Port, PortCaps};
 use pelton_shard::{Shard, mesh};
-use pelton_tcp::{Tcp, Usage};
+use pelton_tcp::{Tcp, TcpCounter, Usage, relays};
 
 type Stack = Tcp<Faulty<MemoryPort>>;
+type ClientStack = Tcp<Faulty<Switch>>;
+
+/// The clients' side: a wire to each shard, over which their frames are spread by their port.
+struct Switch {
+    wires: Vec<MemoryPort>,
+}
+
+impl Port for Switch {
+    fn caps(&self) -> PortCaps {
+        self.wires[0].caps()
+    }
+
+    fn take(&mut self) -> Option<Frame> {
+        self.wires[0].take()
+    }
+
+    fn put(&mut self, frame: Frame) {
+        self.wires[0].put(frame);
+    }
+
+    fn receive(&mut self, now: Mono, limit: usize, into: &mut Vec<Frame>) -> usize {
+        let mut received = self.wires[0].receive(now, limit, into);
+        for at in 1..self.wires.len() {
+            let mut frames = Vec::new();
+            received += self.wires[at].receive(now, limit - received, &mut frames);
+            for frame in frames {
+                let mut copy = self.wires[0].take().unwrap();
+                copy.fill(&frame);
+                into.push(copy);
+                self.wires[at].put(frame);
+            }
+        }
+        received
+    }
+
+    fn send(&mut self, now: Mono, frame: Frame) -> Result<(), Frame> {
+        let at = usize::from(u16::from_be_bytes([frame[34], frame[35]])) % self.wires.len();
+        if at == 0 {
+            return self.wires[0].send(now, frame);
+        }
+        let Some(mut copy) = self.wires[at].take() else { return Err(frame) };
+        copy.fill(&frame);
+        self.wires[at].send(now, copy).unwrap();
+        self.wires[0].put(frame);
+        Ok(())
+    }
+
+    fn flush(&mut self, _now: Mono) {}
+
+    fn next_timeout(&self) -> Option<Mono> {
+        self.wires.iter().filter_map(MemoryPort::next_timeout).min()
+    }
+}
 
 const SERVER: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 const CLIENTS: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
@@ -30,9 +83,10 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     [&[first, body.len() as u8][..], body].concat()
 }
 
-/// CONNECT of MQTT 3.1.1, clean session, no keep-alive: on such links silence means nothing.
-fn connect(id: &str) -> Vec<u8> {
-    packet(0x10, &[&string("MQTT")[..], &[4, 2, 0, 0], &string(id)].concat())
+/// CONNECT of MQTT 3.1.1, no keep-alive: on such links silence means nothing. Without a clean session it belongs to
+/// the shard of its client id, and moves there.
+fn connect(id: &str, clean: bool) -> Vec<u8> {
+    packet(0x10, &[&string("MQTT")[..], &[4, if clean { 2 } else { 0 }, 0, 0], &string(id)].concat())
 }
 
 fn subscribe(filter: &str) -> Vec<u8> {
@@ -58,14 +112,15 @@ struct Client {
 }
 
 struct Clients {
-    tcp: Stack,
+    tcp: ClientStack,
     out: Outgoing,
     all: Vec<Client>,
+    clean: bool,
 }
 
 impl Clients {
-    fn new(tcp: Stack, count: u16, now: Mono) -> Self {
-        let mut clients = Self { tcp, out: Outgoing::new(1 << 20), all: Vec::new() };
+    fn new(tcp: ClientStack, count: u16, clean: bool, now: Mono) -> Self {
+        let mut clients = Self { tcp, out: Outgoing::new(1 << 20), all: Vec::new(), clean };
         for n in 0..count {
             let link = Link { source: CLIENTS, destination: SERVER, vlan: None };
             let local = ([10, 0, 0, 2], 2_000 + n).into();
@@ -97,7 +152,7 @@ impl Clients {
             match event {
                 StreamEvent::Opened { stream, .. } => {
                     let at = self.all.iter().position(|client| client.stream == stream).unwrap();
-                    self.say(at, &connect(&format!("client-{at}")));
+                    self.say(at, &connect(&format!("client-{at}"), self.clean));
                 }
                 StreamEvent::Data { token, chunk } => {
                     let client = &mut self.all[token as usize];
@@ -157,7 +212,9 @@ impl Clients {
     fn read(&mut self, at: usize) {
         loop {
             let client = &mut self.all[at];
-            let Ok(Frame::Complete { header, total }) = frame(&client.input, 1 << 20) else { return };
+            let Ok(pelton_mqtt::Frame::Complete { header, total }) = frame(&client.input, 1 << 20) else {
+                return;
+            };
             let body = client.input[usize::from(header.header_len)..total].to_vec();
             client.input.drain(..total);
             match header.packet_type {
@@ -186,50 +243,69 @@ impl Clients {
     }
 }
 
-fn run(seed: u64, faults: Faults) {
-    let (near, far) = pair(MemorySettings::default());
-    let stack = |port: MemoryPort, mac, address: [u8; 4], listeners: &[u16], seed| {
-        let interface = Interface { mac, addresses: vec![address.into()] };
-        let port = Faulty::new(port, faults, seed, 512);
-        let settings = pelton_tcp::Settings { connections_max: 1_000, ..pelton_tcp::Settings::default() };
-        Tcp::new(port, interface, listeners, settings, seed, Mono(0))
-    };
+fn stack<P: Port>(
+    port: P,
+    faults: Faults,
+    mac: MacAddress,
+    last: u8,
+    listeners: &[u16],
+    seed: u64,
+) -> Tcp<Faulty<P>> {
+    let interface = Interface { mac, addresses: vec![[10, 0, 0, last].into()] };
+    let port = Faulty::new(port, faults, seed, 512);
+    let settings = pelton_tcp::Settings { connections_max: 1_000, ..pelton_tcp::Settings::default() };
+    Tcp::new(port, interface, listeners, settings, seed, Mono(0))
+}
+
+fn run(seed: u64, shard_count: u16, clean: bool, faults: Faults) {
     let mut now = Mono::from_ms(1_000);
-    let setup = Setup {
-        shard: 0,
-        shards: 1,
-        key: HashKey::new(seed, 2),
-        seed,
-        settings: Arc::new(Settings::default()),
-        mono: now,
-        wall: Wall(1_000_000),
-    };
-    let (_, commands) = crossbeam_channel::bounded(1);
-    let transport = stack(far, SERVER, [10, 0, 0, 1], &[1883], seed * 2 + 1);
-    let mut shard = Shard::new(setup, transport, mesh(1).pop().unwrap(), commands);
-    let mut clients = Clients::new(stack(near, CLIENTS, [10, 0, 0, 2], &[], seed * 2), 8, now);
+    let (mut wires, mut shards) = (Vec::new(), Vec::new());
+    let meshes = mesh(shard_count).into_iter().zip(relays(shard_count));
+    for (shard, (mesh, relays)) in (0..shard_count).zip(meshes) {
+        let (near, far) = pair(MemorySettings::default());
+        wires.push(near);
+        let setup = Setup {
+            shard,
+            shards: shard_count,
+            key: HashKey::new(seed, 2),
+            seed: seed + u64::from(shard),
+            settings: Arc::new(Settings::default()),
+            mono: now,
+            wall: Wall(1_000_000),
+        };
+        let (_, commands) = crossbeam_channel::bounded(1);
+        let mut transport: Stack = stack(far, faults, SERVER, 1, &[1883], seed * 8 + 1 + u64::from(shard));
+        transport.join(relays);
+        shards.push(Shard::new(setup, transport, mesh, commands));
+    }
+    let client_stack = stack(Switch { wires }, faults, CLIENTS, 2, &[], seed * 8);
+    let mut clients = Clients::new(client_stack, 8, clean, now);
     let mut turns = 0;
     let mut healed = false;
     loop {
-        let turn = shard.turn(now, Wall(1_000_000 + now.as_ms()));
+        let mut until = clients.tcp.next_timeout().unwrap_or(Mono::NEVER);
+        for shard in &mut shards {
+            until = until.min(shard.turn(now, Wall(1_000_000 + now.as_ms())).until);
+        }
         clients.turn(now);
+        until = until.min(clients.tcp.next_timeout().unwrap_or(Mono::NEVER));
         let ended = clients.all.iter().all(|client| client.ended.is_some());
         if ended && !healed {
             healed = true;
-            shard.transport().port().faults = Faults::default();
             clients.tcp.port().faults = Faults::default();
+            shards.iter_mut().for_each(|shard| shard.transport().port().faults = Faults::default());
         }
-        let quiet = shard.transport().usage() == Usage::default() && clients.tcp.usage() == Usage::default();
-        if ended && quiet && shard.snapshot().connections == 0 {
+        let quiet = clients.tcp.usage() == Usage::default()
+            && shards.iter_mut().all(|shard| shard.transport().usage() == Usage::default());
+        if ended && quiet && shards.iter().all(|shard| shard.snapshot().connections == 0) {
             break;
         }
-        let until = clients.tcp.next_timeout().unwrap_or(Mono::NEVER).min(turn.until);
         now = until.max(now + 10_000).min(now.plus_ms(100));
         turns += 1;
         assert!(
             turns < 2_000_000 && now < Mono::from_ms(3_600_000),
             "seed {seed}: {:?} {:?}, clients {:?}",
-            shard.transport().figures(),
+            shards.iter_mut().map(|shard| shard.transport().figures()).collect::<Vec<_>>(),
             clients.tcp.counters(),
             clients
                 .all
@@ -242,30 +318,49 @@ fn run(seed: u64, faults: Faults) {
         assert_eq!(client.ended, Some(StreamEnd::Local), "seed {seed}");
         assert!(client.next.iter().all(|&next| next == MESSAGES), "seed {seed}: {:?}", client.next);
     }
-    for port in [shard.transport().port(), clients.tcp.port()] {
+    let mut relayed = 0;
+    for shard in &mut shards {
+        relayed += shard.transport().counters().get(TcpCounter::RelayedOut);
+        let port = shard.transport().port();
         assert_eq!(port.inner().pool().outstanding(), port.held(), "seed {seed}");
     }
+    let moves = !clean && shard_count > 1;
+    assert_eq!(relayed > 0, moves, "seed {seed}: {relayed} frames handed over");
+    let port = clients.tcp.port();
+    assert_eq!(port.inner().wires[0].pool().outstanding(), port.held(), "seed {seed}");
     assert_eq!(clients.out.total(), 0);
+}
+
+fn bad(seed: u64) -> Faults {
+    Faults {
+        loss: (seed as u32 * 20) % 210,
+        duplication: 20,
+        reordering: 50,
+        reorder_ns: 10_000_000,
+        corruption: 5,
+        delay_ns: seed * 3_000_000,
+        jitter_ns: 1_000_000,
+        ..Faults::default()
+    }
 }
 
 #[test]
 fn over_a_good_link() {
-    run(1, Faults { delay_ns: 1_000_000, ..Faults::default() });
+    run(1, 1, true, Faults { delay_ns: 1_000_000, ..Faults::default() });
 }
 
 #[test]
 fn over_links_that_lose_reorder_double_and_damage() {
     for seed in 1..=10 {
-        let faults = Faults {
-            loss: (seed as u32 * 20) % 210,
-            duplication: 20,
-            reordering: 50,
-            reorder_ns: 10_000_000,
-            corruption: 5,
-            delay_ns: seed * 3_000_000,
-            jitter_ns: 1_000_000,
-            ..Faults::default()
-        };
-        run(seed, faults);
+        run(seed, 1, true, bad(seed));
+    }
+}
+
+/// Connections of persistent sessions move to their session's shard; their frames go on coming in where they did.
+#[test]
+fn with_three_shards_and_connections_that_move() {
+    for seed in 1..=6 {
+        run(seed, 3, false, bad(seed - 1));
+        run(seed, 3, true, bad(seed));
     }
 }

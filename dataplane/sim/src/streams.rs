@@ -224,7 +224,7 @@ impl ByteStreams for SimStreams {
         }
     }
 
-    fn detach(&mut self, stream: StreamId) -> Option<ConnId> {
+    fn detach(&mut self, stream: StreamId, _to: u16) -> Option<ConnId> {
         let network = &mut *self.network.borrow_mut();
         let conn = network.conn(stream.0)?;
         if conn.owner != Some(self.shard) || conn.phase != Phase::Open {

@@ -489,7 +489,7 @@ impl ByteStreams for Sockets {
         }
     }
 
-    fn detach(&mut self, stream: StreamId) -> Option<HandedSocket> {
+    fn detach(&mut self, stream: StreamId, _to: u16) -> Option<HandedSocket> {
         let key = Key::from_u64(stream.0);
         let connection = self.connections.remove(key)?;
         self.poller.remove(&connection.socket);

@@ -55,6 +55,10 @@ counter_set! {
         NoFrame = "no_frame",
         /// The port's queue was full; it is tried again.
         PortFull = "port_full",
+        /// The ring to the shard that has the connection is full.
+        RelayFull = "relay_full",
+        /// A frame that another shard handed over, for a connection that is not here.
+        RelayStray = "relay_stray",
         /// A challenge or answer beyond the limit per second.
         ChallengeLimited = "challenge_limited",
         /// A reset beyond the limit per second.
@@ -125,6 +129,8 @@ counter_set! {
         TimeWaitReused = "time_wait_reused",
         /// ARP, neighbour and echo requests answered.
         Answered = "answered",
+        /// Frames handed to another shard.
+        RelayedOut = "relayed_out",
         /// A connection needed recovery state and none was left.
         ColdExhausted = "cold_exhausted",
     }

@@ -23,6 +23,9 @@ impl<P: Port> Tcp<P> {
         let hash = self.hash_of(index);
         self.demux.remove(hash, Entry::Tcb(index));
         self.links.leave(self.tcbs[index].link);
+        if let Some(home) = self.homes.remove(&index) {
+            self.tell_home(home, self.tuple_of(index));
+        }
         self.release(index);
     }
 
@@ -149,11 +152,15 @@ impl<P: Port> Tcp<P> {
         let hot = &self.tcbs[index];
         let stamps = hot.facts.has(Facts::TIMESTAMPS).then_some((hot.ts_recent, hot.ts_offset));
         let window = (hot.rcv_edge.since(hot.rcv_nxt) >> hot.receive_scale()).min(65_535) as u16;
-        let kept = record(tuple, hash, (hot.snd_max, hot.rcv_nxt), window, stamps, hot.link);
+        let home = self.homes.remove(&index);
+        let kept = record(tuple, hash, (hot.snd_max, hot.rcv_nxt), window, stamps, (hot.link, home));
         if self.time_waits.is_full() {
             // No records at all are wanted.
             self.demux.remove(hash, Entry::Tcb(index));
             self.links.leave(kept.link);
+            if let Some(home) = home {
+                self.tell_home(home, tuple);
+            }
         } else {
             let place = self.time_waits.insert(kept, self.now);
             self.demux.replace(hash, Entry::Tcb(index), Entry::TimeWait(place));
@@ -165,6 +172,9 @@ impl<P: Port> Tcp<P> {
         let gone = self.time_waits.remove(index);
         self.demux.remove(gone.hash, Entry::TimeWait(index));
         self.links.leave(gone.link);
+        if let Some(home) = gone.home {
+            self.tell_home(home, gone.tuple);
+        }
     }
 
     /// A segment for a connection in TIME-WAIT, RFC 9293 3.10.7.4.
@@ -188,7 +198,10 @@ impl<P: Port> Tcp<P> {
             if newer {
                 self.counters.add(TcpCounter::TimeWaitReused);
                 self.forget_time_wait(index);
-                self.listen_segment(arrival, Some(kept.snd_nxt));
+                // Where it was moved from its frames come in: there it begins anew when the SYN is sent again.
+                if kept.home.is_none() {
+                    self.listen_segment(arrival, Some(kept.snd_nxt));
+                }
                 self.port.put(frame);
                 return;
             }

@@ -84,7 +84,10 @@ impl<P: Port> Tcp<P> {
     /// A segment that belongs to nothing.
     pub(crate) fn stray_segment(&mut self, arrival: &Arrival, frame: Frame) {
         let flags = arrival.segment.flags;
-        if flags.has(Flags::RST) {
+        if arrival.relayed {
+            // Its connection ended here, and the shard it came from has not heard of that yet.
+            self.drops.add(TcpDrop::RelayStray);
+        } else if flags.has(Flags::RST) {
             self.drops.add(TcpDrop::StrayReset);
         } else if flags.has(Flags::SYN) && !flags.has(Flags::ACK) {
             if flags.has(Flags::FIN) {

@@ -13,6 +13,7 @@
 //! | `output`, `congestion`, `flight` | what may be sent, and what is under way |
 //! | `timers`, `path` | what happens when nothing arrives |
 //! | `ending`, `time_wait` | how connections end |
+//! | `handover`, `relay` | connections that move to another shard |
 //! | `streams` | the contract upwards |
 //!
 //! Nothing is buffered that need not be: data in order goes up in the frame it came in; what is sent stays in the
@@ -31,12 +32,14 @@ mod demux;
 mod ending;
 mod flight;
 mod half_open;
+mod handover;
 mod handshake;
 mod input;
 mod limiter;
 mod output;
 mod path;
 mod reassembly;
+mod relay;
 pub mod segment;
 mod seq;
 mod settings;
@@ -50,7 +53,9 @@ mod tuple;
 
 pub use chunk::Chunk;
 pub use counters::{TcpCounter, TcpDrop};
+pub use handover::HandedTcp;
 pub use handshake::ConnectError;
+pub use relay::{Relays, relays};
 pub use seq::Seq;
 pub use settings::Settings;
 pub use stack::{Tcp, Usage};

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use hashbrown::HashMap;
 use pelton_base::{Counters, HashKey, Key, Mono, Rng, StreamEnd, Wheel};
 use pelton_packet::parse::{ICMP, ICMPV6, TCP};
 use pelton_packet::prefetch::prefetch;
@@ -14,6 +15,7 @@ use crate::counters::{TcpCounter, TcpDrop};
 use crate::demux::{Demux, Entry};
 use crate::half_open::HalfOpens;
 use crate::limiter::Limiter;
+use crate::relay::{MovedTable, Relays};
 use crate::segment::Segment;
 use crate::settings::Settings;
 use crate::tables::{Links, Locals, Remotes, Tcbs};
@@ -59,6 +61,8 @@ pub(crate) struct Arrival {
     pub(crate) hash: u32,
     /// Where in the frame its data starts.
     pub(crate) data: usize,
+    /// Another shard's port received it.
+    pub(crate) relayed: bool,
 }
 
 /// A TCP stack on one port, for one shard.
@@ -99,6 +103,13 @@ pub struct Tcp<P: Port> {
     pub(crate) kept_frames: u32,
     /// Until when an ACK may be one of a cookie.
     pub(crate) cookies_until: Mono,
+    pub(crate) relays: Option<Relays>,
+    /// Connections that went to other shards.
+    pub(crate) moved: MovedTable,
+    /// Connections that came from other shards, and from which.
+    pub(crate) homes: HashMap<u32, u16, HashKey>,
+    /// Frames that other shards handed over.
+    pub(crate) relayed: Vec<Frame>,
     frames: Vec<Frame>,
     arrivals: Vec<(Arrival, Frame)>,
     due: Vec<u32>,
@@ -125,7 +136,8 @@ impl<P: Port> Tcp<P> {
             stamps: rng.hash_key(),
             cookie: rng.hash_key(),
         };
-        let entries = settings.connections_max as usize
+        // Those that moved away have an entry too.
+        let entries = settings.connections_max as usize * 2
             + settings.half_open_max as usize
             + settings.time_wait_max as usize;
         let mut locals = Locals::new(rng.hash_key());
@@ -164,6 +176,10 @@ impl<P: Port> Tcp<P> {
             resets: Limiter::new(settings.resets_per_second),
             kept_frames: 0,
             cookies_until: Mono(0),
+            relays: None,
+            moved: MovedTable::default(),
+            homes: HashMap::with_hasher(rng.hash_key()),
+            relayed: Vec::new(),
             frames: Vec::with_capacity(BURST),
             arrivals: Vec::with_capacity(BURST),
             due: Vec::with_capacity(TIMERS_A_TURN),
@@ -279,12 +295,11 @@ impl<P: Port> Tcp<P> {
         // Three passes, so that the table's line and the connection's lines are on their way while others are
         // worked on: at millions of connections each is a miss.
         for frame in frames.drain(..) {
-            match self.read(&frame) {
-                Some(arrival) => {
-                    self.demux.prefetch(arrival.hash);
-                    arrivals.push((arrival, frame));
-                }
-                None => self.port.put(frame),
+            self.read_into(frame, false, &mut arrivals);
+        }
+        if !self.relayed.is_empty() {
+            for frame in std::mem::take(&mut self.relayed) {
+                self.read_into(frame, true, &mut arrivals);
             }
         }
         for (arrival, _) in &arrivals {
@@ -299,6 +314,18 @@ impl<P: Port> Tcp<P> {
         }
         self.frames = frames;
         self.arrivals = arrivals;
+    }
+
+    #[inline]
+    fn read_into(&mut self, frame: Frame, relayed: bool, arrivals: &mut Vec<(Arrival, Frame)>) {
+        match self.read(&frame) {
+            Some(mut arrival) => {
+                arrival.relayed = relayed;
+                self.demux.prefetch(arrival.hash);
+                arrivals.push((arrival, frame));
+            }
+            None => self.port.put(frame),
+        }
     }
 
     /// From a frame to a segment; what is not one is dealt with here.
@@ -335,6 +362,7 @@ impl<P: Port> Tcp<P> {
                     link: datagram.link.reverse(),
                     hash: tuple.hash(self.keys.demux) as u32,
                     data: usize::from(datagram.start) + usize::from(segment.header),
+                    relayed: false,
                 })
             }
             Err(why) => {
@@ -401,7 +429,7 @@ impl<P: Port> Tcp<P> {
                     && self.locals.get(record.local).address == tuple.local
             }
             Entry::TimeWait(index) => self.time_waits.get(index).tuple == *tuple,
-            Entry::Moved(_) => false,
+            Entry::Moved(index) => self.moved.get(index).is_some_and(|moved| moved.tuple == *tuple),
         }
     }
 
@@ -411,7 +439,8 @@ impl<P: Port> Tcp<P> {
             Some(Entry::Tcb(index)) => self.segment_arrives(index, arrival, frame),
             Some(Entry::HalfOpen(index)) => self.half_open_segment(index, arrival, frame),
             Some(Entry::TimeWait(index)) => self.time_wait_segment(index, arrival, frame),
-            Some(Entry::Moved(_)) | None => self.stray_segment(arrival, frame),
+            Some(Entry::Moved(index)) => self.relay(index, frame),
+            None => self.stray_segment(arrival, frame),
         }
     }
 
@@ -447,7 +476,8 @@ impl<P: Port> Tcp<P> {
 
     /// The earliest that anything is due.
     pub(crate) fn next_due(&self) -> Option<Mono> {
-        if self.more || !self.events.is_empty() || !self.consume.is_empty() || !self.listed.is_empty() {
+        let put_off = !self.consume.is_empty() || !self.listed.is_empty() || self.has_relayed();
+        if self.more || !self.events.is_empty() || put_off {
             return Some(self.now);
         }
         [
@@ -476,6 +506,7 @@ impl<P: Port> Tcp<P> {
             remotes: self.remotes.len(),
             demux: self.demux.len(),
             events: self.events.len(),
+            moved: self.moved.len(),
         }
     }
 }
@@ -503,6 +534,8 @@ pub struct Usage {
     pub demux: usize,
     /// Events that were not taken.
     pub events: usize,
+    /// Connections that went to other shards.
+    pub moved: usize,
 }
 
 impl<P: Port> std::fmt::Debug for Tcp<P> {

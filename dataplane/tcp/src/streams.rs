@@ -6,6 +6,7 @@ use pelton_base::{
 use pelton_packet::Port;
 
 use crate::chunk::Chunk;
+use crate::handover::HandedTcp;
 use crate::handshake::listener_of;
 use crate::stack::{Event, Tcp};
 use crate::tcb::{Facts, State};
@@ -70,7 +71,7 @@ impl<P: Port> Tcp<P> {
 
 impl<P: Port> ByteStreams for Tcp<P> {
     type Chunk = Chunk;
-    type Handover = ();
+    type Handover = HandedTcp;
 
     fn poll(&mut self, now: Mono) {
         self.turn(now);
@@ -166,16 +167,16 @@ impl<P: Port> ByteStreams for Tcp<P> {
         }
     }
 
-    fn detach(&mut self, _stream: StreamId) -> Option<()> {
-        None
+    fn detach(&mut self, stream: StreamId, to: u16) -> Option<HandedTcp> {
+        self.hand_over(Key::from_u64(stream.0), to)
     }
 
-    fn attach(&mut self, _handover: ()) -> Option<(StreamId, Peer)> {
-        None
+    fn attach(&mut self, handover: HandedTcp) -> Option<(StreamId, Peer)> {
+        self.take_in(handover)
     }
 
     fn can_hand_over(&self) -> bool {
-        false
+        self.relays.is_some()
     }
 
     fn peer(&self, stream: StreamId) -> Option<Peer> {
@@ -190,7 +191,16 @@ impl<P: Port> ByteStreams for Tcp<P> {
 
     fn end_turn(&mut self) {
         self.finish_listed();
+        self.take_relayed();
         self.port.flush(self.now);
+    }
+
+    fn take_woken(&mut self, into: &mut Vec<u16>) {
+        self.append_woken(into);
+    }
+
+    fn has_input(&self) -> bool {
+        self.has_relayed()
     }
 
     fn stop_listening(&mut self) {
@@ -207,6 +217,7 @@ impl<P: Port> ByteStreams for Tcp<P> {
                 ("connections", usage.connections as u64),
                 ("half_open", usage.half_open as u64),
                 ("time_wait", usage.time_wait as u64),
+                ("moved", usage.moved as u64),
             ])
             .chain(self.port.figures())
             .collect()

@@ -149,6 +149,11 @@ impl Facts {
         was
     }
 
+    /// Those of `facts` that are set.
+    pub(crate) const fn only(self, facts: Self) -> Self {
+        Self(self.0 & facts.0)
+    }
+
     #[inline]
     pub(crate) const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)

@@ -20,6 +20,8 @@ pub(crate) struct TimeWait {
     /// The last time stamp of the peer, if timestamps were agreed on, and our offset.
     pub(crate) stamps: Option<(u32, u32)>,
     pub(crate) link: u16,
+    /// The shard whose port the frames come in on, if it is another.
+    pub(crate) home: Option<u16>,
     generation: u32,
     /// Its wait began anew (RFC 9293 3.10.7.8: a FIN again): until then.
     until: Mono,
@@ -123,9 +125,9 @@ pub(crate) fn record(
     (snd_nxt, rcv_nxt): (Seq, Seq),
     window: u16,
     stamps: Option<(u32, u32)>,
-    link: u16,
+    (link, home): (u16, Option<u16>),
 ) -> TimeWait {
-    TimeWait { tuple, hash, snd_nxt, rcv_nxt, window, stamps, link, generation: 0, until: Mono(0) }
+    TimeWait { tuple, hash, snd_nxt, rcv_nxt, window, stamps, link, home, generation: 0, until: Mono(0) }
 }
 
 #[cfg(test)]
@@ -136,7 +138,7 @@ mod tests {
     fn it_lasts_its_time_and_longer_when_restarted() {
         let mut all = TimeWaits::new(4, 1_000);
         let tuple = Tuple { local: "10.0.0.1:1".parse().unwrap(), remote: "10.0.0.2:2".parse().unwrap() };
-        let one = || record(tuple, 0, (Seq(1), Seq(2)), 0, None, 0);
+        let one = || record(tuple, 0, (Seq(1), Seq(2)), 0, None, (0, None));
         let (a, b) = (all.insert(one(), Mono(0)), all.insert(one(), Mono::from_ms(10)));
         all.restart(a, Mono::from_ms(500));
         assert_eq!(all.next(Mono::from_ms(1_005)), None);
