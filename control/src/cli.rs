@@ -26,6 +26,9 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Ask a running broker how it is
     Status(Status),
+    /// Look at the store, check it, back it up, make it smaller
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Print the version, the target it was built for and the datapath rungs in it
     Version,
     /// Print a page of the reference, as it is in the docs folder
@@ -51,6 +54,9 @@ pub(crate) struct Serve {
     /// How many cores work, instead of what the configuration says; 0 for one per core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=64))]
     pub(crate) shards: Option<u16>,
+    /// Keep the store in this directory, instead of where the configuration says
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) data: Option<String>,
 }
 
 impl Serve {
@@ -62,6 +68,9 @@ impl Serve {
         if let Some(shards) = self.shards {
             config.shards.count = shards;
         }
+        if let Some(data) = &self.data {
+            config.storage.path.clone_from(data);
+        }
     }
 }
 
@@ -70,6 +79,50 @@ pub(crate) struct Status {
     /// Where it listens. It is asked as a client: by the figures it publishes below $SYS/
     #[arg(value_name = "ADDR:PORT", default_value = "127.0.0.1:1883")]
     pub(crate) address: SocketAddr,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Tell how large the store is; a broker may be using it
+    Stats(StorePlace),
+    /// Look at every page, record and checksum. Exit code 1 if anything is wrong; a broker may be using it
+    Check(StorePlace),
+    /// Copy what is committed now to a new file; a broker may be using the store. The copy is a whole store: to
+    /// restore it, put it into an empty directory as pelton.mdb
+    Backup(StoreBackup),
+    /// Write the store anew without its free pages, while no broker uses it
+    Compact(StorePlace),
+}
+
+/// Which store, and how the answer looks.
+#[derive(Args, Debug)]
+pub(crate) struct StorePlace {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// The directory of the store, instead of where the configuration says
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) data: Option<String>,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StoreBackup {
+    #[command(flatten)]
+    pub(crate) place: StorePlace,
+    /// The file to write; it must not exist
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// How an answer looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Lines for people
+    Text,
+    /// One JSON object
+    Json,
 }
 
 #[derive(Debug, Subcommand)]

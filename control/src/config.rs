@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) shards: Shards,
     /// What the broker is told.
     pub(crate) broker: Settings,
+    /// What survives the process.
+    pub(crate) storage: Storage,
     /// What the broker says of itself.
     pub(crate) sys: Sys,
     /// How the process ends.
@@ -58,6 +60,32 @@ pub(crate) struct Shards {
     pub(crate) cores: Vec<u16>,
     /// Microseconds to look again and again before sleeping.
     pub(crate) idle_spin_us: u32,
+}
+
+/// What survives the process.
+#[derive(Clone, Debug)]
+pub(crate) struct Storage {
+    /// What an acknowledgement promises.
+    pub(crate) policy: StoragePolicy,
+    /// The directory of the store; from the working directory if it is relative.
+    pub(crate) path: String,
+    /// Address space mapped at first.
+    pub(crate) map_bytes: u64,
+    /// The largest the store may get.
+    pub(crate) bytes_max: u64,
+    /// What the broker keeps in memory of it.
+    pub(crate) memory: pelton_broker::settings::Storage,
+}
+
+/// What an acknowledgement promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoragePolicy {
+    /// It survives the end of the process and loss of power.
+    Commit,
+    /// It survives the end of the process; loss of power may undo the last transactions.
+    Relaxed,
+    /// Nothing: there is no store.
+    Memory,
 }
 
 /// `$SYS`.
@@ -110,6 +138,13 @@ impl Default for Config {
             listen: Listen { tcp: Listen::default_tcp() },
             shards: Shards::default(),
             broker: Settings::default(),
+            storage: Storage {
+                policy: StoragePolicy::Commit,
+                path: "pelton-data".into(),
+                map_bytes: 64 << 30,
+                bytes_max: 1 << 40,
+                memory: pelton_broker::settings::Storage::default(),
+            },
             sys: Sys { interval_seconds: 10 },
             shutdown: Shutdown { timeout_ms: 5_000 },
             log: Log { level: Level::Info, format: Format::Text, lines_per_place_max: 20 },
@@ -181,6 +216,12 @@ impl Config {
             if self.shards.cores[..i].contains(core) {
                 add("[shards] cores", format!("core {core} is there twice"));
             }
+        }
+        if self.storage.policy != StoragePolicy::Memory && self.storage.path.is_empty() {
+            add("[storage] path", "a directory is needed, or policy = \"memory\"".into());
+        }
+        if self.storage.map_bytes > self.storage.bytes_max {
+            add("[storage] map_bytes", "it is larger than bytes_max".into());
         }
         problems
     }

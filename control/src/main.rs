@@ -1,5 +1,5 @@
 //! The binary: puts the parts together. It is the only place that names concrete choices: the allocator, kernel
-//! sockets, the fleet of shards.
+//! sockets, the fleet of shards, the store.
 #![forbid(unsafe_code)]
 
 mod broken;
@@ -12,6 +12,7 @@ mod reference;
 mod service;
 mod signals;
 mod status;
+mod store;
 mod sys;
 mod version;
 mod watch;
@@ -23,18 +24,23 @@ use std::sync::Arc;
 
 use clap::Parser;
 use cli::{Cli, Command, ConfigCommand, Serve, Source};
-use config::{Config, Problem};
+use config::{Config, Problem, StoragePolicy};
 use exit::Exit;
 use pelton_base::Rng;
-use pelton_runtime::{Fleet, Idle, Plan, StartError};
+use pelton_broker::Settings;
+use pelton_runtime::{Backing, Fleet, Idle, Plan, StartError};
 use pelton_sockets::{Bind, SocketCounter};
-use sys::reasons::{Set, TRANSPORT};
+use pelton_storage_lmdb::StoreEvent;
+use service::Broker;
+use store::Store;
+use sys::reasons::{STORAGE, Set, TRANSPORT};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What the transports compiled in count.
-const TRANSPORTS: [Set; 1] = [Set::of::<SocketCounter>(TRANSPORT, "Kernel sockets.")];
+/// What the transports and the store compiled in count.
+const COUNTERS: [Set; 2] =
+    [Set::of::<SocketCounter>(TRANSPORT, "Kernel sockets."), Set::of::<StoreEvent>(STORAGE, "The store.")];
 
 fn main() -> ExitCode {
     let exit = match Cli::parse().command {
@@ -44,8 +50,11 @@ fn main() -> ExitCode {
             with_config(load(&source), |config| write_out(&config::dump(&config)))
         }
         Command::Status(options) => ask_status(options.address),
+        Command::Store(command) => {
+            with_config(load(&store::place(&command).source), |config| store::run(&command, &config.storage))
+        }
         Command::Version => write_out(&version::text()),
-        Command::Docs(docs) => reference::run(&docs, &TRANSPORTS),
+        Command::Docs(docs) => reference::run(&docs, &COUNTERS),
     };
     exit.into()
 }
@@ -94,20 +103,37 @@ fn serve(options: &Serve) -> Exit {
     with_config(load(), |config| service::run(&config, path, load, start))
 }
 
-/// Opens the listeners and starts the shards, over kernel sockets.
-fn start(config: &Config) -> Result<Fleet, StartError> {
+/// Opens the listeners and the store, and starts the shards, over kernel sockets.
+fn start(config: &Config) -> Result<Broker, StartError> {
     let mut seed = [0; 8];
     // Routes and client ids are hashed with a key nobody outside can know.
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| StartError::System(error.into()))?;
     let mut rng = Rng::with_seed(u64::from_ne_bytes(seed));
-    Fleet::start(&Plan {
+    let stored = config.storage.policy != StoragePolicy::Memory;
+    let plan = Plan {
         binds: config.listen.tcp.iter().map(|&address| Bind { address }).collect(),
         shards: config.shards.effective(),
         cores: config.shards.cores.iter().map(|&core| core.into()).collect(),
         idle: Idle { spin_us: config.shards.idle_spin_us },
-        settings: Arc::new(config.broker.clone()),
+        settings: Arc::new(Settings {
+            storage: stored.then_some(config.storage.memory),
+            ..config.broker.clone()
+        }),
         key: rng.hash_key(),
         seed: rng.u64(),
-    })
+    };
+    let mut store = None;
+    let fleet = Fleet::start_with(&plan, |wakers| {
+        if !stored {
+            return Ok(Backing { key: plan.key, ports: Vec::new() });
+        }
+        let (opened, backing) = Store::open(&config.storage, plan.key, wakers)?;
+        store = Some(opened);
+        Ok(backing)
+    })?;
+    if let Some(store) = &mut store {
+        store.end_load();
+    }
+    Ok(Broker { fleet, store })
 }

@@ -13,7 +13,9 @@ use crate::config::{Config, Problem};
 use crate::exit::Exit;
 use crate::log::Logging;
 use crate::signals::{self, Wish};
+use crate::store::Store;
 use crate::sys::SysTree;
+use crate::sys::figures::StorageFigures;
 use crate::watch::Watch;
 use crate::{broken, descriptors, log, version};
 
@@ -23,13 +25,21 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What the shards get beyond the bound on shutting down before they count as stuck.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// A broker that runs.
+pub(crate) struct Broker {
+    /// Its shards.
+    pub(crate) fleet: Fleet,
+    /// Its store; `None` if nothing is stored.
+    pub(crate) store: Option<Store>,
+}
+
 /// Runs the broker until it is told to stop. `path` is the configuration file, `load` reads it anew, `start` starts
 /// the shards.
 pub(crate) fn run(
     config: &Config,
     path: Option<&Path>,
     load: impl Fn() -> Result<Config, Vec<Problem>>,
-    start: impl Fn(&Config) -> Result<Fleet, StartError>,
+    start: impl Fn(&Config) -> Result<Broker, StartError>,
 ) -> Exit {
     let logging = log::start(&config.log);
     broken::exit_on_panic();
@@ -53,13 +63,16 @@ pub(crate) fn run(
             return Exit::Refused;
         }
     };
-    let fleet = match start_where_possible(config, start) {
-        Ok(fleet) => fleet,
+    let Broker { fleet, mut store } = match start_where_possible(config, start) {
+        Ok(broker) => broker,
         Err(refused) => {
             error!("{refused}");
             return Exit::Refused;
         }
     };
+    if store.is_none() {
+        info!("storage: none ([storage] policy is memory), nothing survives the process");
+    }
     for address in fleet.addresses() {
         info!("listening on {address}");
     }
@@ -67,7 +80,7 @@ pub(crate) fn run(
     let mut sys = SysTree::new(config.sys.interval_seconds);
     let mut watch = Watch::new();
     loop {
-        sys.publish_if_due(&fleet);
+        sys.publish_if_due(&fleet, || store.as_ref().map_or(StorageFigures::NONE, Store::figures));
         let until = Instant::now() + LOOK;
         match wishes.recv_deadline(sys.due().map_or(until, |due| due.min(until))) {
             Ok(Wish::Reload) => reload(&logging, load()),
@@ -76,20 +89,23 @@ pub(crate) fn run(
         }
         logging.say_kept_back();
         watch.look_if_due(&fleet);
+        if let Some(store) = &mut store {
+            store.look();
+        }
         if !fleet.is_healthy() {
             error!("a shard has ended: this is a fault of the broker, please report it");
             return Exit::Broken;
         }
     }
-    stop(fleet, Duration::from_millis(config.shutdown.timeout_ms.into()))
+    stop(Broker { fleet, store }, Duration::from_millis(config.shutdown.timeout_ms.into()))
 }
 
 /// Starts the shards. Nobody chose the default addresses, so a host that lacks IPv6 (or IPv4) is served by the
 /// other; addresses that somebody chose must all work.
 fn start_where_possible(
     config: &Config,
-    start: impl Fn(&Config) -> Result<Fleet, StartError>,
-) -> Result<Fleet, StartError> {
+    start: impl Fn(&Config) -> Result<Broker, StartError>,
+) -> Result<Broker, StartError> {
     let refused = match start(config) {
         Err(StartError::Bind(refused)) if config.listen.is_default() && lacks_family(&refused.source) => {
             refused
@@ -155,7 +171,7 @@ fn reload(logging: &Logging, loaded: Result<Config, Vec<Problem>>) {
     }
 }
 
-fn stop(fleet: Fleet, limit: Duration) -> Exit {
+fn stop(Broker { fleet, store }: Broker, limit: Duration) -> Exit {
     let began = Instant::now();
     info!("stopping: clients are told, at most {} ms", limit.as_millis());
     broken::exit_after(limit + GRACE);
@@ -166,6 +182,9 @@ fn stop(fleet: Fleet, limit: Duration) -> Exit {
             "stopped after {} ms: clients that did not take their DISCONNECT were cut off",
             limit.as_millis()
         );
+    }
+    if let Some(store) = store {
+        store.close();
     }
     Exit::Ok
 }
@@ -183,8 +202,8 @@ mod tests {
 
     use super::*;
 
-    fn fleet() -> Result<Fleet, StartError> {
-        Fleet::start(&Plan {
+    fn broker() -> Result<Broker, StartError> {
+        let fleet = Fleet::start(&Plan {
             binds: vec![Bind { address: SocketAddr::from(([127, 0, 0, 1], 0)) }],
             shards: 1,
             cores: Vec::new(),
@@ -192,7 +211,8 @@ mod tests {
             settings: Arc::new(Settings::default()),
             key: HashKey::new(1, 2),
             seed: 3,
-        })
+        })?;
+        Ok(Broker { fleet, store: None })
     }
 
     /// Starts where the system has no IPv6; returns what was tried and whether it runs.
@@ -202,10 +222,10 @@ mod tests {
             tried.borrow_mut().push(config.listen.tcp.clone());
             match config.listen.tcp.iter().find(|address| address.is_ipv6()) {
                 Some(&address) => Err(BindError { address, source: why.into() }.into()),
-                None => fleet(),
+                None => broker(),
             }
         });
-        let runs = outcome.map(|fleet| fleet.shut_down(Duration::from_secs(5))).is_ok();
+        let runs = outcome.map(|broker| broker.fleet.shut_down(Duration::from_secs(5))).is_ok();
         (tried.into_inner(), runs)
     }
 

@@ -166,6 +166,13 @@ pub(crate) fn text(figures: &BTreeMap<String, String>) -> String {
             of("pelton/retained/messages"),
             of("pelton/retained/bytes")
         ),
+        format!(
+            "storage        {}, policy {}, {} bytes used, last commit {} us",
+            of("pelton/storage/state"),
+            of("pelton/storage/policy"),
+            of("pelton/storage/used_bytes"),
+            of("pelton/storage/last_commit_us")
+        ),
         format!("memory         {} bytes resident", of("pelton/memory/resident_bytes")),
     ];
     for (set, title) in [("dropped", "dropped"), ("ended", "ended")] {

@@ -13,7 +13,7 @@ use pelton_mqtt::QoS;
 use pelton_runtime::Fleet;
 use pelton_shard::Command;
 
-use figures::{FIGURES, Figures, Totals};
+use figures::{FIGURES, Figures, StorageFigures, Totals};
 use loads::Loads;
 
 /// How long the shards may take to answer.
@@ -50,7 +50,7 @@ impl SysTree {
     }
 
     /// Publishes what has changed, if it is time.
-    pub(crate) fn publish_if_due(&mut self, fleet: &Fleet) {
+    pub(crate) fn publish_if_due(&mut self, fleet: &Fleet, storage: impl FnOnce() -> StorageFigures) {
         let now = Instant::now();
         if self.due().is_none_or(|due| due > now) {
             return;
@@ -69,13 +69,14 @@ impl SysTree {
             uptime_seconds: now.duration_since(self.started).as_secs(),
             connected_max: self.connected_max,
             resident_bytes: figures::resident_bytes(),
+            storage: storage(),
             totals,
         };
         let values = FIGURES
             .iter()
             .map(|figure| (figure.topic.to_owned(), (figure.value)(&figures)))
             .chain(self.loads.values())
-            .chain(reasons::values(&figures.totals));
+            .chain(reasons::values(&figures.totals, &figures.storage));
         for (topic, value) in values {
             if self.published.get(&topic) == Some(&value) {
                 continue;

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use crate::repository;
+use crate::scratch::Scratch;
 
 /// How long a start may take. It takes milliseconds; the machine may be busy with other tests.
 const START: Duration = Duration::from_secs(20);
@@ -17,13 +18,25 @@ const START: Duration = Duration::from_secs(20);
 pub struct Pelton {
     child: Child,
     address: SocketAddr,
+    // Behind the process: it goes when that has gone.
+    _data: Option<Scratch>,
 }
 
 impl Pelton {
-    /// Starts the broker with more arguments behind `serve --bind 127.0.0.1:0`.
+    /// Starts the broker with more arguments behind `serve`, on a port of the system's choice, with a store of its own.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(build("pelton", "pelton"))
-            .args(["serve", "--bind", "127.0.0.1:0"])
+        let data = Scratch::directory();
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut pelton = Self::start_at(&build("pelton", "pelton"), address, data.path(), arguments);
+        pelton._data = Some(data);
+        pelton
+    }
+
+    /// Starts a built broker at an address, with the store in a directory, and more arguments.
+    pub fn start_at(binary: &Path, address: SocketAddr, data: &Path, arguments: &[&str]) -> Self {
+        let mut child = Command::new(binary)
+            .args(["serve", "--bind", &address.to_string(), "--data"])
+            .arg(data)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -32,7 +45,7 @@ impl Pelton {
             .expect("the binary that was just built starts");
         let lines = lines(child.stderr.take().expect("it is piped"));
         // Made before it is known whether it listens: a broker that does not is killed as well.
-        let mut pelton = Self { child, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
+        let mut pelton = Self { child, address, _data: None };
         let mut said = String::new();
         loop {
             let line = lines.recv_timeout(START);
@@ -45,6 +58,12 @@ impl Pelton {
             said.push_str(&line);
             said.push('\n');
         }
+    }
+
+    /// Ends it as SIGKILL does, and waits until it has gone.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it is our child");
+        self.child.wait().expect("it is our child");
     }
 
     /// Where it listens.

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod binary;
+pub mod scratch;
 
 use std::path::{Path, PathBuf};
 

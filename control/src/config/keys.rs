@@ -4,7 +4,7 @@ use pelton_broker::settings::{QueuePolicy, SharedStrategy};
 use pelton_mqtt::QoS;
 
 use super::value::{Kind, NEVER, Value};
-use super::{Config, Format, Level};
+use super::{Config, Format, Level, StoragePolicy};
 
 /// A section, and what it is about.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +106,16 @@ macro_rules! optional_text {
     };
 }
 
+macro_rules! text {
+    ($($place:ident).+, $bytes_max:expr) => {
+        Field {
+            kind: Kind::Text { bytes_max: $bytes_max },
+            get: |config| Value::Text(config.$($place).+.clone()),
+            set: |config, value| if let Value::Text(text) = value { config.$($place).+ = text },
+        }
+    };
+}
+
 macro_rules! choice {
     ($($place:ident).+, $($word:literal => $choice:path),+) => {
         Field {
@@ -128,6 +138,10 @@ pub(crate) const SECTIONS: &[Section] = &[
     Section { name: "listen", help: "Where clients connect." },
     Section { name: "shards", help: "The cores that work, and the bounds of each." },
     Section { name: "mqtt", help: "The protocol: what is allowed, announced and limited." },
+    Section {
+        name: "storage",
+        help: "What survives a restart, a crash or loss of power: sessions, queues, retained messages.",
+    },
     Section { name: "session", help: "How long sessions live and how much they may hold." },
     Section { name: "queue", help: "What waits for a client that is slow or away." },
     Section { name: "retained", help: "Retained messages." },
@@ -356,6 +370,79 @@ pub(crate) const KEYS: &[Key] = &[
         field: optional_text!(broker.server_reference, 1024),
     },
     Key {
+        section: "storage",
+        name: "policy",
+        unit: "",
+        help: "What an acknowledgement of QoS 1 or 2 promises to persistent sessions: that the message survives the \
+               end of the process and loss of power; the end of the process (loss of power may undo the last \
+               transactions, and corrupts nothing); nothing. With \"memory\" there is no store: sessions, queues and \
+               retained messages are gone with the process.",
+        field: choice!(storage.policy,
+            "commit" => StoragePolicy::Commit,
+            "relaxed" => StoragePolicy::Relaxed,
+            "memory" => StoragePolicy::Memory),
+    },
+    Key {
+        section: "storage",
+        name: "path",
+        unit: "",
+        help: "The directory of the store, made if it is not there. If relative, from the working directory. One \
+               broker at a time has it. `--data` replaces it.",
+        field: text!(storage.path, 4_096),
+    },
+    Key {
+        section: "storage",
+        name: "bytes_max",
+        unit: "bytes",
+        help: "The largest the store may get. Beyond it the store is full: publishes that must be stored are refused \
+               (v5: 0x97) or wait until there is room.",
+        field: integer!(storage.bytes_max, 1 << 20, 1 << 46),
+    },
+    Key {
+        section: "storage",
+        name: "map_bytes",
+        unit: "bytes",
+        help: "Address space mapped at the start, doubled when it is used up. It costs neither memory nor disk; fewer \
+               only where the address space is limited (`ulimit -v`).",
+        field: integer!(storage.map_bytes, 1 << 20, 1 << 46),
+    },
+    Key {
+        section: "storage",
+        name: "unwritten_bytes_max",
+        unit: "bytes",
+        help: "What one shard may have under way to the store. Beyond it publishers wait.",
+        field: integer!(storage.memory.bytes_max, 65_536, 1 << 30),
+    },
+    Key {
+        section: "storage",
+        name: "window_messages",
+        unit: "messages",
+        help: "Messages of a stored queue held in memory ahead of a connected client; the others are read back from \
+               the store as it takes them.",
+        field: integer!(storage.memory.window_messages, 1, U16),
+    },
+    Key {
+        section: "storage",
+        name: "window_bytes",
+        unit: "bytes",
+        help: "Bytes of them.",
+        field: integer!(storage.memory.window_bytes, 1_024, 1 << 30),
+    },
+    Key {
+        section: "storage",
+        name: "page_messages",
+        unit: "messages",
+        help: "Most messages read back at once.",
+        field: integer!(storage.memory.page_messages, 1, U16),
+    },
+    Key {
+        section: "storage",
+        name: "page_bytes",
+        unit: "bytes",
+        help: "Bytes beyond which no more are read back at once.",
+        field: integer!(storage.memory.page_bytes, 1_024, 1 << 30),
+    },
+    Key {
         section: "session",
         name: "expiry_max_seconds",
         unit: "seconds",
@@ -569,7 +656,7 @@ mod tests {
 
     /// The broker's settings as lines, a field each.
     fn fields(config: &Config) -> Vec<String> {
-        format!("{:#?}", config.broker).lines().map(str::to_owned).collect()
+        format!("{:#?}\n{:#?}", config.broker, config.storage.memory).lines().map(str::to_owned).collect()
     }
 
     #[test]
@@ -581,8 +668,8 @@ mod tests {
             (key.field.set)(&mut config, other);
         }
         let changed = fields(&config);
-        // Nobody can be asked yet, and no storage is put in.
-        let known = ["ask: false", "storage: None", "Settings {", "access: Access {", "}", "},"];
+        // Nobody can be asked yet; the storage is put in from its own section.
+        let known = ["ask: false", "storage: None", "Settings {", "Storage {", "access: Access {", "}", "},"];
         for line in defaults.iter().map(|line| line.trim().trim_end_matches(',')) {
             let same = changed.iter().any(|other| other.trim().trim_end_matches(',') == line);
             assert!(!same || known.contains(&line), "`{line}` has no key in KEYS");

@@ -73,7 +73,32 @@ pub(crate) struct Figures {
     pub(crate) uptime_seconds: u64,
     pub(crate) connected_max: usize,
     pub(crate) resident_bytes: u64,
+    pub(crate) storage: StorageFigures,
     pub(crate) totals: Totals,
+}
+
+/// How the store is.
+#[derive(Clone, Debug)]
+pub(crate) struct StorageFigures {
+    pub(crate) state: &'static str,
+    pub(crate) policy: &'static str,
+    pub(crate) used_bytes: u64,
+    pub(crate) segments: u64,
+    pub(crate) last_commit_us: u64,
+    /// What the store counted, by name.
+    pub(crate) counters: Vec<(&'static str, u64)>,
+}
+
+impl StorageFigures {
+    /// There is no store.
+    pub(crate) const NONE: Self = Self {
+        state: "off",
+        policy: "memory",
+        used_bytes: 0,
+        segments: 0,
+        last_commit_us: 0,
+        counters: Vec::new(),
+    };
 }
 
 /// One figure: where it is published, what it says, how it is made.
@@ -140,6 +165,15 @@ pub(crate) const FIGURES: &[Figure] = figures![
     "$SYS/broker/pelton/queued/bytes", "Their bytes.", |f| f.totals.stored_bytes;
     "$SYS/broker/pelton/retained/messages", "Retained messages.", |f| f.totals.retained_messages;
     "$SYS/broker/pelton/retained/bytes", "Their bytes.", |f| f.totals.retained_bytes;
+    "$SYS/broker/pelton/storage/state",
+        "How the store is: `well`; `full` (disk, or `[storage] bytes_max`); `failing` (it cannot write); `off`.",
+        |f| f.storage.state;
+    "$SYS/broker/pelton/storage/policy", "`[storage] policy`.", |f| f.storage.policy;
+    "$SYS/broker/pelton/storage/used_bytes", "Bytes of the store's file up to the last one ever used.",
+        |f| f.storage.used_bytes;
+    "$SYS/broker/pelton/storage/segments", "Segments with messages somebody waits for.", |f| f.storage.segments;
+    "$SYS/broker/pelton/storage/last_commit_us", "How long the last commit took, in microseconds.",
+        |f| f.storage.last_commit_us;
     "$SYS/broker/pelton/turns", "Turns of all shards: how often they looked for work.", |f| f.totals.turns;
     "$SYS/broker/pelton/memory/resident_bytes", "Memory of the process that is in use, by the system's account.",
         |f| f.resident_bytes;

@@ -3,7 +3,7 @@
 use pelton_base::{CounterSet, Counters};
 use pelton_broker::counters::{Dropped, Ended, Stored, Traffic};
 
-use super::figures::Totals;
+use super::figures::{StorageFigures, Totals};
 
 /// The topics of a set of counters begin with this.
 pub(crate) fn topic(set: &str, name: &str) -> String {
@@ -25,7 +25,8 @@ impl Set {
     }
 }
 
-/// The broker's sets. Transports have their own, below [`TRANSPORT`].
+/// The broker's sets. Transports and the store have their own, below [`TRANSPORT`] and
+/// [`STORAGE`].
 pub(crate) const SETS: [Set; 4] = [
     Set::of::<Traffic>("traffic", "Packets and messages."),
     Set::of::<Dropped>(
@@ -36,11 +37,17 @@ pub(crate) const SETS: [Set; 4] = [
     Set::of::<Stored>("stored", "What befell the storage."),
 ];
 
+/// The name of the store's set.
+pub(crate) const STORAGE: &str = "storage";
+
 /// The name of the transports' set.
 pub(crate) const TRANSPORT: &str = "transport";
 
 /// Topics and values.
-pub(crate) fn values(totals: &Totals) -> impl Iterator<Item = (String, String)> + '_ {
+pub(crate) fn values<'a>(
+    totals: &'a Totals,
+    storage: &'a StorageFigures,
+) -> impl Iterator<Item = (String, String)> + 'a {
     fn named<E: CounterSet>(
         set: &'static Set,
         counts: &Counters<E>,
@@ -53,4 +60,5 @@ pub(crate) fn values(totals: &Totals) -> impl Iterator<Item = (String, String)> 
         .chain(named(&SETS[2], &tally.ended))
         .chain(named(&SETS[3], &tally.stored))
         .chain(totals.transport.iter().map(|(name, count)| (topic(TRANSPORT, name), count.to_string())))
+        .chain(storage.counters.iter().map(|(name, count)| (topic(STORAGE, name), count.to_string())))
 }

@@ -85,7 +85,10 @@ fn a_file_that_is_not_there_or_not_text_is_an_error() {
 
 #[test]
 fn keys_that_do_not_go_together() {
-    let (code, lines) = check("cores.toml", "[shards]\ncount = 2\ncores = [0, 1, 0]\n[listen]\ntcp = []\n");
+    let (code, lines) = check(
+        "cores.toml",
+        "[shards]\ncount = 2\ncores = [0, 1, 0]\n[listen]\ntcp = []\n[storage]\npath = \"\"\nbytes_max = 2000000\n",
+    );
     assert_eq!(code, Some(2));
     assert_eq!(
         lines,
@@ -93,6 +96,8 @@ fn keys_that_do_not_go_together() {
             "[listen] tcp: at least one address is needed",
             "[shards] cores: 3 cores for 2 shards: one for each is needed",
             "[shards] cores: core 0 is there twice",
+            "[storage] path: a directory is needed, or policy = \"memory\"",
+            "[storage] map_bytes: it is larger than bytes_max",
         ]
     );
 }
@@ -162,6 +167,8 @@ fn a_dump_is_a_configuration_that_says_the_same() {
             "\"\"" => "'some \"text\"'".to_owned(),
             "\"drop-newest\"" => "\"drop-oldest\"".to_owned(),
             "\"round-robin\"" => "\"local-first\"".to_owned(),
+            "\"commit\"" => "\"relaxed\"".to_owned(),
+            "\"pelton-data\"" => "'some \"place\"'".to_owned(),
             "\"info\"" => "\"debug\"".to_owned(),
             "\"text\"" => "\"json\"".to_owned(),
             "[]" if key == "cores" => "[3]".to_owned(),

@@ -6,4 +6,5 @@ mod config;
 mod lifecycle;
 mod reference;
 mod running;
+mod storage;
 mod sys;

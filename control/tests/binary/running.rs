@@ -12,13 +12,17 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long anything may take before it counts as not happening. The machine may be busy with other tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The binary with nothing of ours in its environment.
+/// The binary with nothing of ours in its environment; a broker stores nothing.
 pub(crate) fn pelton(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pelton"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PELTON__") {
             command.env_remove(name);
         }
+    }
+    if arguments.first() == Some(&"serve") {
+        // Brokers of different tests would meet in one store.
+        command.env("PELTON__STORAGE__POLICY", "memory");
     }
     command.args(arguments).stdin(Stdio::null());
     command

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use pelton_base::{HashKey, Mono, Rng, Wait};
 use pelton_broker::persist::LoadError;
 use pelton_broker::{Settings, Setup};
@@ -386,8 +386,13 @@ fn load(
     let found = port.loaded.clone();
     shard.attach(port);
     turn(shard);
-    for loaded in found.iter() {
-        shard.load(loaded)?;
+    while !stop.load(Ordering::Acquire) {
+        match found.recv_timeout(LOAD_PAUSE) {
+            Ok(loaded) => shard.load(loaded)?,
+            // What the others send is taken in meanwhile: they may be waiting for it, and the store for them.
+            Err(RecvTimeoutError::Timeout) => turn(shard),
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
         while !shard.takes_load() && !stop.load(Ordering::Acquire) {
             turn(shard);
             std::thread::yield_now();

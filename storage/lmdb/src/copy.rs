@@ -1,6 +1,7 @@
 //! Statistics, backups and compaction.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::create::{self, FILE, FILE_NEW};
@@ -85,6 +86,8 @@ fn copy(map: &Map, to: &Path) -> Result<(), StoreError> {
     let file = File::options()
         .write(true)
         .create_new(true)
+        // As private as the store is.
+        .mode(0o600)
         .open(to)
         .map_err(|error| StoreError::path(to, "write", error))?;
     let copied = map
