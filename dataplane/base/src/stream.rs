@@ -50,7 +50,7 @@ counter_set! {
 /// What happened to a stream.
 #[derive(Debug)]
 pub enum StreamEvent<C> {
-    /// A connection was accepted. The shard answers with [`ByteStreams::bind`] or [`ByteStreams::abort`].
+    /// A connection was accepted. The shard answers with [`ByteStreams::bind`] or [`ByteStreams::close`].
     Opened {
         /// Its name here.
         stream: StreamId,

@@ -13,7 +13,7 @@
 //! Reading: [`PageRequest`] reads a session's queue, from a sequence number, as much as was committed when it
 //! is served. At the start, [`Loaded`] hands out sessions and retained messages.
 //!
-//! There are two stores behind these types: `pelton-storage-lmdb`, and [`reference`], which keeps everything
+//! There are two stores behind these types: `pelton-storage-lmdb`, and [`mod@reference`], which keeps everything
 //! in memory, loses what a crash loses, and is what the others are compared with.
 #![forbid(unsafe_code)]
 
