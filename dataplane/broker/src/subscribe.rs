@@ -389,14 +389,20 @@ impl Broker {
         match self.core.sessions.get_mut(session_key) {
             Some(session) => {
                 let online = !session.link.is_none();
+                let mut is_member = false;
                 for subscription in &mut session.subscriptions {
                     if let Place::Group(membership) = &mut subscription.place
                         && *membership.text == *text
                     {
                         membership.group = group;
+                        is_member = true;
                     }
                 }
-                if !online || self.core.links.get(link).is_none() {
+                if !is_member {
+                    // Another connection of the session has unsubscribed meanwhile, when there was no group yet
+                    // to be told of it.
+                    self.tell_leave(group, session_key);
+                } else if !online || self.core.links.get(link).is_none() {
                     // The client left while its group was being joined, as a member that is connected.
                     self.tell_presence(group, session_key, online);
                 }
