@@ -163,7 +163,7 @@ pub struct Client {
     /// The last connection's end, if it was this client's doing or was seen by it.
     left_at: Mono,
     left_for_sure: bool,
-    /// When a packet last came while the connection stood.
+    /// When the last connection that got CONNACK was opened.
     last_live_at: Mono,
     /// It does not connect before: a CONNECT that was given up may still be under way.
     not_before: Mono,

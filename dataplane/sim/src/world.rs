@@ -1,5 +1,8 @@
 //! A run: shards, clients and network from one seed, through trouble to rest.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;

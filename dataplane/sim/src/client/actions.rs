@@ -316,7 +316,8 @@ impl Client {
         self.requests.insert(id.get(), Request::Subscribe(positions));
     }
 
-    fn unsubscribe_some(&mut self, stage: &mut Stage) {
+    /// UNSUBSCRIBE from one of its filters.
+    pub(crate) fn unsubscribe_some(&mut self, stage: &mut Stage) {
         let Some(session) = self.session else { return };
         let step = stage.step;
         let list = &stage.ledger.sessions[session].subscriptions;
@@ -418,7 +419,8 @@ impl Client {
         self.lose(stage, false, true);
     }
 
-    fn take_over(&mut self, stage: &mut Stage) {
+    /// A second connection takes over.
+    pub(crate) fn take_over(&mut self, stage: &mut Stage) {
         let old: ConnId = self.link_id();
         stage.say(|| format!("client {} gives connection {old} up for a new one", self.index));
         stage.network.borrow_mut().client_reads(old, true);

@@ -43,6 +43,8 @@ impl Client {
         let Some(link) = &mut self.link else { return Ok(()) };
         link.stand = Stand::Live;
         link.live_at = stage.now;
+        // What a client reads may have been sent long ago: only that the connection stood is certain.
+        self.last_live_at = link.opened_at;
         link.live_step = stage.step;
         self.given_up = None;
         link.present = kept;
@@ -91,7 +93,6 @@ impl Client {
     }
 
     pub(super) fn live_packet(&mut self, stage: &mut Stage, packet: Packet<'_>) -> Verdict {
-        self.last_live_at = stage.now;
         match packet {
             Packet::Publish(publish) => self.delivery(stage, &publish),
             Packet::PubAck(ack) => self.publish_done(stage, &ack, QoS::AtLeastOnce),
