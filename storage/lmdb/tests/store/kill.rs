@@ -100,7 +100,7 @@ fn kills() -> u64 {
 
 #[test]
 fn what_was_told_before_a_kill_is_there_after_it() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::on_disk();
     let mut rng = Rng::with_seed(kills());
     let mut source = Source::new();
     let mut reference = ReferenceStore::default();
@@ -120,7 +120,7 @@ fn what_was_told_before_a_kill_is_there_after_it() {
             if let Some(number) = line.strip_prefix("decided ") {
                 told = number.parse().expect("a number");
                 if wanted == 0 {
-                    std::thread::sleep(Duration::from_micros(rng.below(3_000)));
+                    std::thread::sleep(Duration::from_micros(rng.below(4) * rng.below(2_000)));
                     child.kill().expect("killed");
                 }
                 wanted = wanted.saturating_sub(1);
