@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod client;
+mod commands;
 mod damage;
 mod differential;
 mod faults;
