@@ -12,7 +12,7 @@ const NAME: &str = "pelton.lock";
 /// The right to write a store, until dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -26,9 +26,17 @@ impl Lock {
             .open(&path)
             .map_err(|error| StoreError::path(&path, "write", error))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path }),
             Err(TryLockError::Error(error)) => Err(StoreError::path(path, "lock", error)),
         }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would not be enough while a child process is being started, which has the file open until it
+        // runs its own program.
+        let _ = self.file.unlock();
     }
 }

@@ -37,7 +37,9 @@ impl<'t> Messages<'t> {
             Some((at_hand, segment)) if at_hand == number => Ok(segment),
             _ => {
                 let value = self.txn.get(Db::Segments, &segment::key(number))?;
-                let segment = value.and_then(|value| Segment::read(number, value));
+                let segment = value.and_then(|value| {
+                    Segment::read(number, value).or_else(|| Segment::salvage(number, value))
+                });
                 self.at_hand = Some((number, segment));
                 Ok(segment)
             }

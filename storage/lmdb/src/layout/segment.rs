@@ -32,6 +32,9 @@ pub(crate) const KIND_PART: u8 = 2;
 /// Bytes of a long message in each of its segments but the last.
 pub(crate) const PART: usize = BYTES_MAX - HEAD;
 
+/// Most messages of a segment.
+const COUNT_MAX: u16 = (BYTES_MAX / (2 + SUM + super::message::HEAD)) as u16;
+
 /// What a message adds to a segment: directory entry, checksum, `len` bytes.
 pub(crate) const fn cost(len: usize) -> usize {
     2 + SUM + len
@@ -102,6 +105,29 @@ impl<'a> Segment<'a> {
         })
     }
 
+    /// Reads what can be read of a segment whose head or directory is damaged: its messages have checksums of
+    /// their own, so that of a whole segment two are lost, not all.
+    pub(crate) fn salvage(segment: u64, value: &'a [u8]) -> Option<Self> {
+        let (head, rest) = value.split_first_chunk::<HEAD>()?;
+        let found = u16::from_le_bytes([head[2], head[3]]);
+        // Where kind or number of messages are what is wrong, the checksum tells the right ones.
+        let right = (1..=COUNT_MAX).find(|&count| {
+            rest.get(..2 * usize::from(count)).is_some_and(|directory| {
+                let before = [KIND_BATCH, 0, count.to_le_bytes()[0], count.to_le_bytes()[1]];
+                let last =
+                    u16::from_le_bytes([directory[directory.len() - 2], directory[directory.len() - 1]]);
+                usize::from(last) == rest.len() - directory.len()
+                    && checksum(Db::Segments, &key(segment), &[&before, directory]).to_le_bytes() == head[4..]
+            })
+        });
+        if right.is_none() && (head[0] == KIND_LONG || head[0] == KIND_PART) {
+            return Some(Self { segment, kind: head[0], count: found, directory: &[], bytes: rest });
+        }
+        let count = right.unwrap_or(found);
+        let (directory, bytes) = rest.split_at_checked(2 * usize::from(count))?;
+        Some(Self { segment, kind: KIND_BATCH, count, directory, bytes })
+    }
+
     /// The bytes of a message, if they are what was written.
     pub(crate) fn message(&self, index: u16) -> Option<&'a [u8]> {
         let end_of = |index: usize| {
@@ -118,5 +144,47 @@ impl<'a> Segment<'a> {
     pub(crate) fn verified<'b>(&self, index: u16, whole: &'b [u8]) -> Option<&'b [u8]> {
         let (sum, bytes) = whole.split_first_chunk::<SUM>()?;
         (message_sum(self.segment, index, &[bytes]) == u32::from_le_bytes(*sum)).then_some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(messages: &[&[u8]]) -> Vec<u8> {
+        let mut out = vec![0; HEAD];
+        let mut end = 0;
+        for message in messages {
+            end += SUM + message.len();
+            out.extend_from_slice(&(end as u16).to_le_bytes());
+        }
+        for (index, message) in (0..).zip(messages) {
+            out.extend_from_slice(&message_sum(7, index, &[message]).to_le_bytes());
+            out.extend_from_slice(message);
+        }
+        finish(&mut out, 7, KIND_BATCH, messages.len() as u16);
+        out
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_two_messages_at_most() {
+        let messages: [&[u8]; 5] = [b"zero", b"one", b"two and more", b"three", b"four"];
+        let sound = batch(&messages);
+        let read = Segment::read(7, &sound).expect("as it was written");
+        assert_eq!((0..5).filter_map(|index| read.message(index)).collect::<Vec<_>>(), messages);
+        assert!(Segment::read(8, &sound).is_none(), "another place");
+        for bit in 0..sound.len() * 8 {
+            let mut flipped = sound.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let segment = Segment::read(7, &flipped).or_else(|| Segment::salvage(7, &flipped)).expect("read");
+            let mut lost = 0;
+            for (index, message) in (0..).zip(messages) {
+                match segment.message(index) {
+                    Some(found) => assert_eq!(found, message, "bit {bit}"),
+                    None => lost += 1,
+                }
+            }
+            assert!(lost <= 2, "bit {bit} cost {lost} messages");
+        }
     }
 }
