@@ -204,7 +204,10 @@ impl Broker {
                 Some(id) => self.hand_over(id, sequence, &publication, |broker| {
                     broker.return_to_group(group, session_key, &publication);
                 }),
-                None => self.return_to_group(group, session_key, &publication),
+                None => {
+                    self.return_to_group(group, session_key, &publication);
+                    self.core.persist.seal(&publication);
+                }
             }
             self.core.messages.release(message);
         }

@@ -220,7 +220,10 @@ impl Persist {
 
     /// Operations staged or under way.
     pub(crate) fn waiting(&self) -> usize {
-        (self.batch.end() - self.done) as usize + self.promises.len() + self.connecting.len()
+        (self.batch.end() - self.done) as usize
+            + self.promises.len()
+            + self.connecting.len()
+            + self.asked.len()
     }
 }
 

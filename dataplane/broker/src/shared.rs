@@ -389,7 +389,10 @@ impl Broker {
                     Some(session) => self.hand_over(session, queued.sequence, &publication, |broker| {
                         broker.give_to_member(group_ref, &publication, me);
                     }),
-                    None => self.give_to_member(group_ref, &publication, me),
+                    None => {
+                        self.give_to_member(group_ref, &publication, me);
+                        self.core.persist.seal(&publication);
+                    }
                 }
             }
             self.core.messages.release(queued.message);
@@ -420,6 +423,11 @@ impl Broker {
 
     /// Gives a message to the member whose turn it is.
     pub(crate) fn give_to_member(&mut self, group_ref: GroupRef, publication: &Publication<'_>, origin: u16) {
+        // [MQTT-3.3.2-5] It may have waited with another member.
+        if publication.is_expired(self.core.wall) {
+            self.core.tally.dropped.add(Dropped::Expired);
+            return;
+        }
         let Groups { strategy, key, .. } = self.groups;
         let Some(group) = self.groups.get_mut(group_ref) else {
             self.core.tally.dropped.add(Dropped::NoGroupMember);

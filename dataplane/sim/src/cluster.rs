@@ -13,6 +13,7 @@ use pelton_broker::holdings::Held;
 use pelton_broker::{Settings, Setup};
 use pelton_shard::{Command, Shard, mesh};
 
+use crate::disk::{Disk, Slowness};
 use crate::network::Network;
 use crate::stage::{Event, Stage};
 use crate::streams::SimStreams;
@@ -37,6 +38,7 @@ pub struct Cluster {
     pub turn_stall_per_mille: u32,
     /// Turns taken.
     pub turns: u64,
+    disk: Option<Disk>,
 }
 
 impl Cluster {
@@ -70,7 +72,44 @@ impl Cluster {
                 Seat { shard: Shard::new(setup, streams, mesh, inbox), commands, due: None, number: 0 }
             })
             .collect();
-        Self { seats, turn_delay_us_max: 10, turn_stall_per_mille: 0, turns: 0 }
+        Self { seats, turn_delay_us_max: 10, turn_stall_per_mille: 0, turns: 0, disk: None }
+    }
+
+    /// Puts a disk behind the shards, before their first turn.
+    pub fn attach(&mut self, slowness: Slowness) {
+        let (disk, ports) = Disk::new(self.seats.len() as u16, slowness);
+        for (seat, port) in self.seats.iter_mut().zip(ports) {
+            seat.shard.attach(port);
+            seat.shard.end_load();
+            seat.shard.all_loaded();
+        }
+        self.disk = Some(disk);
+    }
+
+    /// The disk commits.
+    pub fn commit(&mut self, stage: &mut Stage) {
+        let told = self.disk.as_mut().map(Disk::commit).unwrap_or_default();
+        for shard in told {
+            self.wake(stage, shard);
+        }
+        self.plan_commit(stage);
+    }
+
+    fn plan_commit(&mut self, stage: &mut Stage) {
+        if let Some(us) = self.disk.as_mut().and_then(Disk::next_commit_us) {
+            let us = if stage.healing { us.min(1_000) } else { us };
+            stage.soon(us, Event::Commit);
+        }
+    }
+
+    /// Commits of the disk.
+    pub fn commits(&self) -> u64 {
+        self.disk.as_ref().map_or(0, |disk| disk.commits)
+    }
+
+    /// Sessions and retained messages on disk.
+    pub fn stored(&self) -> (usize, usize) {
+        self.disk.as_ref().map_or((0, 0), Disk::held)
     }
 
     /// How many shards there are.
@@ -120,6 +159,7 @@ impl Cluster {
         self.turns += 1;
         let turn = seat.shard.turn(stage.now, stage.wall());
         let goes_on = turn.busy || seat.shard.has_input();
+        self.plan_commit(stage);
         for other in turn.woken.iter() {
             self.wake(stage, other);
         }

@@ -14,6 +14,7 @@
 pub mod churn;
 pub mod client;
 pub mod cluster;
+pub mod disk;
 pub mod fuzz;
 pub mod ledger;
 pub mod network;

@@ -4,7 +4,7 @@
 use pelton_sim::{churn, fuzz, plan::Plan, run};
 
 const USAGE: &str = "\
-usage: pelton-sim seed N [--trace] [--plan]     play one seed; --trace says what happens
+usage: pelton-sim seed N [--trace] [--plan] [--disk]  play one seed; --trace says what happens
        pelton-sim hunt --from N --count N       play many seeds, stop at ten that fail
        pelton-sim churn [--seconds N] [--from N]    an hour of clients that come and go; prints memory
        pelton-sim fuzz [--packets N] [--from N]     damaged packets against live shards, with a canary";
@@ -49,7 +49,9 @@ fn play(seed: u64, options: &[&str]) -> bool {
     if options.contains(&"--plan") {
         println!("{:#?}", Plan::of_seed(seed));
     }
-    match run::seed(seed, options.contains(&"--trace")) {
+    let trace = options.contains(&"--trace");
+    let played = if options.contains(&"--disk") { run::on_disk(seed, trace) } else { run::seed(seed, trace) };
+    match played {
         Ok(report) => {
             println!("seed {seed}: {report:?}");
             false

@@ -3,9 +3,10 @@
 
 use pelton_base::Rng;
 use pelton_broker::Settings;
-use pelton_broker::settings::{QueuePolicy, SharedStrategy};
+use pelton_broker::settings::{QueuePolicy, SharedStrategy, Storage};
 use pelton_mqtt::QoS;
 
+use crate::disk::Slowness;
 use crate::network::Weather;
 
 /// Everything that is fixed for a run.
@@ -41,6 +42,8 @@ pub struct Plan {
     pub expiry_per_mille: u32,
     /// Messages retained before the clients begin.
     pub retained_before: u32,
+    /// How slow the disk is, if there is one.
+    pub disk: Option<Slowness>,
 }
 
 /// How often what is done.
@@ -110,7 +113,23 @@ impl Plan {
             retain_per_mille: [0, 50, 300][rng.below(3) as usize],
             expiry_per_mille: if rng.chance(300) { 200 } else { 0 },
             retained_before: if crowded_retained { 1_500 } else { 0 },
+            disk: None,
         }
+    }
+
+    /// The same with a disk: windows in memory are small, so that queues spill and are read back.
+    #[must_use]
+    pub fn on_disk(mut self) -> Self {
+        let rng = &mut Rng::with_seed(self.seed ^ 0x64_69_73_6b);
+        self.disk = Some(Slowness { commit_us_max: [1, 300, 5_000, 100_000][rng.below(4) as usize] });
+        self.settings.storage = Some(Storage {
+            window_messages: [1, 3, 20, 512][rng.below(4) as usize],
+            window_bytes: [200, 5_000, 512 * 1024][rng.below(3) as usize],
+            page_messages: rng.between(1, 10) as u32,
+            page_bytes: rng.between(50, 20_000) as u32,
+            bytes_max: [500, 20_000, 16 * 1024 * 1024][rng.below(3) as usize],
+        });
+        self
     }
 }
 

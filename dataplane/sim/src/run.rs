@@ -10,7 +10,19 @@ use crate::world::{Report, World};
 /// # Errors
 /// What the broker did wrong, a panic included, and the command that plays it again.
 pub fn seed(seed: u64, trace: bool) -> Result<Report, String> {
-    let plan = Plan::of_seed(seed);
+    play(Plan::of_seed(seed), trace)
+}
+
+/// Plays a seed with a disk behind the shards.
+///
+/// # Errors
+/// As [`seed`].
+pub fn on_disk(seed: u64, trace: bool) -> Result<Report, String> {
+    play(Plan::of_seed(seed).on_disk(), trace)
+}
+
+fn play(plan: Plan, trace: bool) -> Result<Report, String> {
+    let (seed, disk) = (plan.seed, if plan.disk.is_some() { " --disk" } else { "" });
     let played = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(plan, trace);
         world.play().map_err(|why| {
@@ -31,5 +43,7 @@ pub fn seed(seed: u64, trace: bool) -> Result<Report, String> {
             format!("panic: {text}")
         }
     };
-    Err(format!("seed {seed}: {why}\n    again: cargo run --release -p pelton-sim -- seed {seed} --trace"))
+    Err(format!(
+        "seed {seed}: {why}\n    again: cargo run --release -p pelton-sim -- seed {seed}{disk} --trace"
+    ))
 }

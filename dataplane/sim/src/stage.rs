@@ -17,6 +17,8 @@ pub enum Event {
     Arrive(ConnId, Way),
     /// A shard takes a turn, if this is still the turn it waits for.
     Turn(u16, u64),
+    /// The disk commits.
+    Commit,
     /// A client does something.
     Act(usize),
     /// A client goes on reading.

@@ -53,6 +53,8 @@ pub struct Report {
     pub retransmitted: u64,
     /// Wills published.
     pub wills: u64,
+    /// Commits of the disk.
+    pub commits: u64,
 }
 
 /// The world.
@@ -88,6 +90,9 @@ impl World {
         let wall = stage.wall();
         let (shards, settings) = (stage.plan.shards, stage.plan.settings.clone());
         let mut cluster = Cluster::new(shards, &settings, &mut rng, &network, stage.now, wall);
+        if let Some(slowness) = stage.plan.disk {
+            cluster.attach(slowness);
+        }
         cluster.turn_delay_us_max = stage.plan.turn_delay_us_max;
         cluster.turn_stall_per_mille = stage.plan.turn_stall_per_mille;
         let clients = (0..stage.plan.clients).map(|index| Client::new(index, &mut rng)).collect();
@@ -146,6 +151,7 @@ impl World {
             crossed: tally.traffic.get(Traffic::MeshIn),
             retransmitted: tally.traffic.get(Traffic::Retransmitted),
             wills: tally.traffic.get(Traffic::WillsPublished),
+            commits: self.cluster.commits(),
         }
     }
 
@@ -181,6 +187,7 @@ impl World {
         match event {
             Event::Arrive(conn, way) => stage.network.borrow_mut().arrive(conn, way),
             Event::Turn(shard, number) => cluster.turn(stage, shard, number),
+            Event::Commit => cluster.commit(stage),
             Event::Act(index) => self.act(index),
             Event::Resume(index, conn) => clients[index].resume(stage, conn),
             Event::Acknowledge(index, conn) => clients[index].acknowledge(stage, conn),
@@ -458,6 +465,8 @@ impl World {
         self.run_for(30_000)?;
         let left = self.cluster.leftovers();
         require!(left.is_empty(), "left over after everybody has gone: {left:?}");
+        let stored = self.cluster.stored();
+        require!(stored == (0, 0), "stored after everybody has gone, sessions and retained: {stored:?}");
         let network = self.stage.network.borrow();
         require!(network.is_empty(), "connections are left over: {:?}", network.remaining());
         Ok(())

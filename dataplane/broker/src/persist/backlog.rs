@@ -4,7 +4,7 @@
 //! under way to the client (its window), the messages read or kept ahead (its queue), then a stretch of
 //! sequence numbers that are in storage only, then (while that stretch is being read) the newest messages
 //! again, kept so that a client that catches up does not chase the disk. While the client is away only the
-//! stretch is left: four numbers.
+//! stretch is left: five numbers.
 
 use crate::queue::Queue;
 
@@ -17,6 +17,8 @@ pub struct Backlog {
     pub bytes: u64,
     /// The first sequence number that is in storage only.
     pub(crate) read_from: u64,
+    /// Everything from here on was never sent: what may be dropped to make room.
+    pub(crate) unsent_from: u64,
     /// Messages that are not done.
     pub messages: u32,
     /// Some of this is waited for: a pump follows when it is decided.

@@ -182,7 +182,10 @@ impl Core {
             {
                 return true;
             }
-            if self.settings.queue_policy != QueuePolicy::DropOldest {
+            let in_memory = session.window.as_ref().is_some_and(|window| !window.queue.is_empty());
+            let first = backlog.read_from.max(backlog.unsent_from);
+            let droppable = in_memory || first < backlog.next;
+            if self.settings.queue_policy != QueuePolicy::DropOldest || !droppable {
                 self.tally.dropped.add(Dropped::QueueFullNewest);
                 if self.settings.queue_policy == QueuePolicy::Disconnect && !session.link.is_none() {
                     self.overrun.push(session.link);
@@ -203,10 +206,12 @@ impl Core {
                     // It is in storage only. Its size is not known here: the mean stands for it, and reading
                     // the queue puts it right.
                     let mean = backlog.bytes / u64::from(backlog.messages.max(1));
-                    let oldest = backlog.read_from.max(backlog.next - u64::from(waiting));
-                    backlog.read_from = oldest + 1;
+                    backlog.unsent_from = first + 1;
+                    if backlog.read_from == first {
+                        backlog.read_from = first + 1;
+                    }
                     backlog.done(u32::try_from(mean).unwrap_or(u32::MAX));
-                    oldest
+                    first
                 }
             };
             self.persist.push(OpKind::Done { session: id, sequence }, &[]);

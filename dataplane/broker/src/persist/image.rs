@@ -51,8 +51,12 @@ impl Broker {
         let Some(session) = core.sessions.get_mut(session_key) else { return };
         let Some(backlog) = &mut session.backlog else { return };
         let mut from = backlog.read_from;
+        backlog.unsent_from = backlog.unsent_from.max(from);
         if let Some(window) = &mut session.window {
             let first = window.inflight.sequences().map(|low| backlog.sequence_of(low)).min();
+            if let Some(queued) = window.queue.front() {
+                backlog.unsent_from = queued.sequence;
+            }
             from = first
                 .into_iter()
                 .chain(window.queue.front().map(|queued| queued.sequence))

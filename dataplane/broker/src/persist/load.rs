@@ -129,6 +129,7 @@ impl Broker {
             }
             self.end_session(other);
         }
+        let inflight_max = self.core.settings.inflight_max;
         let wall = self.core.wall;
         let mut session = Session::new(image.client_id.into(), client_hash, Publisher(id.serial));
         session.stored = true;
@@ -152,6 +153,9 @@ impl Broker {
                 next: loaded.next_sequence,
                 bytes: loaded.queued_bytes,
                 read_from: if loaded.queued_messages == 0 { loaded.next_sequence } else { 0 },
+                // Storage does not say how many were sent: at most a window full.
+                unsent_from: loaded.next_sequence
+                    - u64::from(loaded.queued_messages.saturating_sub(u32::from(inflight_max))),
                 messages: loaded.queued_messages,
                 ..Backlog::default()
             }));
