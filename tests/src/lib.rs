@@ -5,6 +5,7 @@
 //! | `house` | layering, `forbid(unsafe_code)`, the conformance table |
 //! | `rules` | the rules of MQTT 3.1.1 and 5.0, against a running broker |
 //! | `interop` | clients of other projects, against the binary |
+//! | `durability` | the binary and its store, killed again and again under load |
 #![forbid(unsafe_code)]
 
 pub mod binary;
