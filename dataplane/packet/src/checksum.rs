@@ -22,9 +22,12 @@ impl Sum {
             sum += u64::from(u32::from_ne_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]));
         }
         let rest = chunks.remainder();
-        let mut last = [0; 4];
-        last[..rest.len()].copy_from_slice(rest);
-        sum += u64::from(u32::from_ne_bytes(last));
+        // Headers have none: their length is a multiple of four.
+        if !rest.is_empty() {
+            let mut last = [0; 4];
+            last[..rest.len()].copy_from_slice(rest);
+            sum += u64::from(u32::from_ne_bytes(last));
+        }
         // 2^32 words of 32 bits fit below 2^64; a packet has 2^14 at most.
         Self(fold_once(self.0) + fold_once(sum))
     }
@@ -58,7 +61,8 @@ const fn fold_once(sum: u64) -> u64 {
 pub fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, len: usize) -> Sum {
     let addresses = match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            Sum::ZERO.bytes(&source.octets()).bytes(&destination.octets())
+            let word = |octets| u64::from(u32::from_ne_bytes(octets));
+            Sum(word(source.octets()) + word(destination.octets()))
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
             Sum::ZERO.bytes(&source.octets()).bytes(&destination.octets())

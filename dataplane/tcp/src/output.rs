@@ -330,9 +330,10 @@ impl<P: Port> Tcp<P> {
 
     /// The window to advertise, as in the header; moves the right edge by as much as is worth it.
     pub(crate) fn advertise(&mut self, index: u32) -> u16 {
-        let limit = self.settings.receive_window_bytes;
         let hot = &mut self.tcbs[index];
         let scale = hot.receive_scale();
+        // Without scaling no more than the header can say is promised.
+        let limit = self.settings.receive_window_bytes.min(65_535 << scale);
         let candidate = hot.rcv_nxt + limit.saturating_sub(hot.held);
         // RFC 9293 3.8.6.2.2: a little more window makes little segments.
         let worth = u32::from(hot.mss).min(limit / 2).max(1);
