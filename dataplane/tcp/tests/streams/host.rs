@@ -101,6 +101,11 @@ impl<P: Port> Host<P> {
         token
     }
 
+    /// Takes on a stream that was opened from this side.
+    pub(crate) fn adopt(&mut self, stream: StreamId, plan: Plan) {
+        self.add(stream, plan);
+    }
+
     pub(crate) fn connect(&mut self, local: SocketAddr, remote: SocketAddr, plan: Plan, now: Mono) -> usize {
         let token = self.conns.len() as u64;
         let stream = self.tcp.connect(local, remote, link(), token, now).unwrap();

@@ -1,6 +1,7 @@
 //! Whole connections over a port in memory: two stacks of ours, or one of ours and smoltcp's, with a bad link between;
 //! floods; and segments that nobody would send.
 
+mod both;
 mod flood;
 mod fuzz;
 mod host;
