@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pelton_broker::Settings;
 use pelton_broker::counters::{Dropped, Ended};
-use pelton_mqtt::{Property, Publish, QoS, ReasonCode, TopicName, Version};
+use pelton_mqtt::{Connect, Property, Publish, PublishProperties, QoS, ReasonCode, TopicName, Version, Will};
 
 use crate::broker::Broker;
 use crate::client::{Client, message, of, properties};
@@ -150,4 +150,41 @@ fn a_message_of_an_older_version_has_none() {
     let got = subscriber.take();
     // Topic, a property length of 0, payload.
     assert_eq!(got.body(), b"\0\x01t\0x");
+}
+
+#[test]
+fn a_message_without_expiry_gets_the_operators() {
+    let broker = Broker::start(Settings { message_expiry_default: Some(60), ..Settings::default() });
+    let mut client = broker.client(Version::V5, "c");
+    client.subscribe("t", QoS::AtLeastOnce);
+    let expect = |client: &mut Client, from, to| {
+        let left = client.take().publish().properties.message_expiry();
+        assert!(left.is_some_and(|left| (from..=to).contains(&left)), "{left:?}");
+    };
+    for version in Version::ALL {
+        let mut publisher = broker.client(version, "p");
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+            publisher.say("t", "without", qos);
+            expect(&mut client, 50, 60);
+        }
+        publisher.leave();
+        let will = Will {
+            topic: TopicName::new("t").expect("a topic name"),
+            payload: b"gone",
+            qos: QoS::AtMostOnce,
+            retain: false,
+            delay_interval: 0,
+            properties: PublishProperties::NONE,
+        };
+        let hello = Connect { will: Some(will), ..Connect::new(version, "mortal") };
+        Client::connect_as(&broker, &hello).0.vanish();
+        expect(&mut client, 50, 60);
+    }
+    // Its own counts, be it longer or shorter.
+    let mut publisher = broker.client(Version::V5, "p");
+    for own in [5, 600] {
+        let block = properties(&[Property::MessageExpiry(own)]);
+        publisher.put_publish(&Publish { properties: of(&block), ..message("t", "its own") });
+        expect(&mut client, own - 5, own);
+    }
 }

@@ -81,6 +81,13 @@ pub(crate) struct Outgoings<'a> {
 }
 
 impl Core {
+    /// When a message that is published now expires: by its own expiry in seconds, else by the operator's.
+    #[inline]
+    pub(crate) fn expires(&self, own: Option<u32>) -> Wall {
+        let seconds = own.or(self.settings.message_expiry_default);
+        seconds.map_or(Wall::NEVER, |seconds| self.wall.plus_seconds(seconds))
+    }
+
     /// Whether a session is the publication's publisher.
     #[inline]
     pub(crate) fn is_publisher(&self, session_index: u32, publication: &Publication<'_>) -> bool {

@@ -1,6 +1,6 @@
 //! PUBLISH from a client: checked, routed, settled, acknowledged.
 
-use pelton_base::{Key, Wall};
+use pelton_base::Key;
 use pelton_mqtt::{FixedHeader, PacketId, Publish, QoS, RawTopic, ReasonCode, Version};
 
 use crate::access::{Action, Decision};
@@ -66,7 +66,7 @@ impl Broker {
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
-            expires: Wall::NEVER,
+            expires: self.core.expires(None),
             publisher,
             client_hash,
             wire: Some(body),
@@ -90,14 +90,13 @@ impl Broker {
                     Some(session) => (session.serial, session.client_hash),
                     None => return Handled::Ended,
                 };
-                let expiry = properties.message_expiry();
                 let publication = Publication {
                     topic: topic.as_bytes(),
                     forwarded,
                     payload: publish.payload,
                     qos: publish.qos,
                     retain: publish.retain,
-                    expires: expiry.map_or(Wall::NEVER, |seconds| self.core.wall.plus_seconds(seconds)),
+                    expires: self.core.expires(properties.message_expiry()),
                     publisher,
                     client_hash,
                     wire: None,

@@ -51,7 +51,7 @@ impl Will {
         }
     }
 
-    fn publication(&self, now: Wall, publisher: Publisher, client_hash: u64) -> Publication<'_> {
+    fn publication(&self, expires: Wall, publisher: Publisher, client_hash: u64) -> Publication<'_> {
         let (topic, rest) = self.body.split_at(usize::from(self.topic_len));
         let (forwarded, payload) = rest.split_at(self.forwarded_len as usize);
         Publication {
@@ -61,7 +61,7 @@ impl Will {
             qos: self.qos,
             // [MQTT-3.1.2-14] [MQTT-3.1.2-15]
             retain: self.retain,
-            expires: self.expiry_seconds.map_or(Wall::NEVER, |seconds| now.plus_seconds(seconds)),
+            expires,
             publisher,
             client_hash,
             wire: None,
@@ -111,7 +111,8 @@ impl Broker {
     }
 
     fn publish_deferred(&mut self, deferred: &DeferredWill) {
-        let publication = deferred.will.publication(self.core.wall, deferred.publisher, deferred.client_hash);
+        let expires = self.core.expires(deferred.will.expiry_seconds);
+        let publication = deferred.will.publication(expires, deferred.publisher, deferred.client_hash);
         self.core.tally.traffic.add(Traffic::WillsPublished);
         self.publish_own(&publication);
     }
