@@ -1,5 +1,5 @@
-//! A thread that panics, or does not end when it should, ends the process: half a broker would take messages it cannot deliver. Whoever runs the
-//! broker starts it again.
+//! A thread that panics, or does not end when it should, ends the process: half a broker would take messages it cannot
+//! deliver. Whoever runs the broker starts it again.
 
 use std::any::Any;
 use std::io::Write;
