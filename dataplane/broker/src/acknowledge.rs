@@ -97,8 +97,16 @@ impl Broker {
             Ok(decoded) => decoded,
             Err(handled) => return handled,
         };
-        let window = self.core.sessions.get_mut(session).and_then(|session| session.window.as_mut());
-        let known = window.is_some_and(|window| window.unreleased.remove(ack.packet_id));
+        let known =
+            self.core.sessions.get(session).is_some_and(|session| session.is_unreleased(ack.packet_id));
+        if !known && self.store_is_behind(session) {
+            // Those that are known are bounded by Receive Maximum; these by nothing but this.
+            return self.hold_for_room(key);
+        }
+        if let Some(window) = self.core.sessions.get_mut(session).and_then(|session| session.window.as_mut())
+        {
+            window.unreleased.remove(ack.packet_id);
+        }
         let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         if self.store_unreceived(session, ack.packet_id, key, reason) {
             return Handled::Done;

@@ -74,15 +74,17 @@ pub(crate) struct Persist {
     promises: VecDeque<Promise>,
     requests: Vec<PageRequest>,
     last_token: u64,
-    /// Sessions whose pages are asked for, by token; groups apart.
+    /// Sessions whose pages are asked for, by token; groups apart, with where the page begins.
     asked: HashMap<u64, Key, HashKey>,
-    groups_asked: HashMap<u64, SessionId, HashKey>,
+    groups_asked: HashMap<u64, (SessionId, u64), HashKey>,
     /// Sessions whose CONNACK waits, with their connections.
     pub(crate) connecting: HashMap<u32, Key, HashKey>,
     /// Queues of shared groups found at the start, until a member joins.
     pub(crate) groups_found: HashMap<Box<str>, load::GroupFound, HashKey>,
     /// Messages on their way back to a group: not to be delivered here if they are read meanwhile.
     pub(crate) handed_on: HashMap<(u64, u64), (), HashKey>,
+    /// Some retained messages that storage has found no room here.
+    pub(crate) retained_left_out: bool,
     pub(crate) fault: Fault,
     scratch: Vec<u8>,
 }
@@ -110,6 +112,7 @@ impl Persist {
             connecting: HashMap::with_hasher(key),
             groups_found: HashMap::with_hasher(key),
             handed_on: HashMap::with_hasher(key),
+            retained_left_out: false,
             fault: Fault::default(),
             scratch: Vec::new(),
         }
@@ -160,6 +163,8 @@ impl Persist {
 
     /// Notes a target of the publication in hand; returns the number of the enqueue it will be part of.
     fn target(&mut self, target: Target, identifiers: &[u32]) -> u64 {
+        // Storage has room for 255 of one delivery.
+        let identifiers = &identifiers[..identifiers.len().min(usize::from(u8::MAX))];
         self.batch.targets.push(Target { identifiers: identifiers.len() as u8, ..target });
         self.batch.identifiers.extend_from_slice(identifiers);
         self.open += 1;
@@ -286,5 +291,42 @@ impl std::fmt::Debug for Persist {
             .field("end", &self.batch.end())
             .field("promises", &self.promises.len())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_identifiers_than_there_is_room_for_are_left_out() {
+        let mut persist = Persist::new(Some(Storage::default()), 0, HashKey::new(1, 2));
+        let target = Target {
+            session: SessionId { slot: 1, serial: 1 },
+            sequence: 0,
+            qos: 1,
+            retain: false,
+            packet_id: 0,
+            identifiers: 0,
+        };
+        let many: Vec<u32> = (1..=300).collect();
+        persist.target(target, &many);
+        persist.target(target, &[1_000]);
+        let publication = Publication {
+            topic: b"t",
+            forwarded: b"",
+            payload: b"",
+            qos: pelton_mqtt::QoS::AtLeastOnce,
+            retain: false,
+            expires: Wall::NEVER,
+            publisher: crate::message::Publisher(0),
+            client_hash: 0,
+            wire: None,
+        };
+        persist.seal(&publication);
+        let batch = persist.take().expect("something is staged");
+        let step = batch.walk().next().expect("an enqueue");
+        let (first, second) = step.identifiers.split_at(usize::from(step.targets[0].identifiers));
+        assert_eq!((first, second), (&many[..255], &[1_000][..]));
     }
 }

@@ -290,7 +290,7 @@ impl Broker {
             (self.core.settings.retained_messages_max, self.core.settings.retained_bytes_max);
         let stored = self.core.persist.is_on() && !is_own(publication.topic);
         let clears = stored && publication.payload.is_empty();
-        if clears && self.retained.get(publication.topic).is_none() {
+        if clears && !self.core.persist.retained_left_out && self.retained.get(publication.topic).is_none() {
             return true;
         }
         let set = self.retained.set(publication, messages_max, bytes_max);

@@ -104,7 +104,9 @@ impl Broker {
         let stored = self.core.sessions.get(session).is_some_and(|session| session.stored);
         let first = self.core.persist.number();
         for grant in granted {
-            if stored {
+            // Devices subscribe anew whenever they connect: what is stored as it is asked for stands, whatever
+            // storage can take now.
+            if stored && !self.is_subscribed_so(session, &grant) {
                 self.put_subscription(session, grant.filter, grant.options, grant.identifier);
                 pending.stored.push(grant.filter.as_str().into());
             }
@@ -176,8 +178,12 @@ impl Broker {
     }
 
     /// The position of a filter among the subscriptions of a connection's session.
-    pub(crate) fn subscription_slot(&mut self, key: Key, filter: TopicFilter<'_>) -> Option<usize> {
-        let session_key = self.core.links.get(key)?.session;
+    pub(crate) fn subscription_slot(&self, key: Key, filter: TopicFilter<'_>) -> Option<usize> {
+        self.slot_in(self.core.links.get(key)?.session, filter)
+    }
+
+    /// The position of a filter among the subscriptions of a session.
+    pub(crate) fn slot_in(&self, session_key: Key, filter: TopicFilter<'_>) -> Option<usize> {
         let session = self.core.sessions.get(session_key)?;
         if filter.shared().is_some() {
             return session.subscriptions.iter().position(
@@ -196,6 +202,15 @@ impl Broker {
         session.subscriptions.iter().position(
             |subscription| matches!(subscription.place, Place::Filter { filter, .. } if filter == wanted),
         )
+    }
+
+    /// Whether a session has a subscription with the same options and identifier.
+    fn is_subscribed_so(&self, session: Key, grant: &Granted<'_>) -> bool {
+        let Some(slot) = self.slot_in(session, grant.filter) else { return false };
+        self.core.sessions.get(session).is_some_and(|session| {
+            let has = &session.subscriptions[slot];
+            (has.options.bits(), has.identifier) == (grant.options.bits(), grant.identifier)
+        })
     }
 
     fn subscribe_own(&mut self, pending: &mut PendingSubscribe, place: Key, grant: &Granted<'_>) {
@@ -421,10 +436,11 @@ impl Broker {
                 }
             }
             pending.fetches.clear();
-            let (link, session) = (pending.link, pending.session);
+            // By its session: the connection may have gone.
+            let session = pending.session;
             for text in std::mem::take(&mut pending.stored) {
                 let Ok(filter) = TopicFilter::new(&text) else { continue };
-                if let Some(slot) = self.subscription_slot(link, filter) {
+                if let Some(slot) = self.slot_in(session, filter) {
                     self.drop_subscription(session, slot);
                     self.end_subscription(session, filter);
                 }

@@ -52,6 +52,13 @@ impl Broker {
         true
     }
 
+    /// Whether a session should not stage more than it must: storage is behind, or takes nothing.
+    pub(crate) fn store_is_behind(&self, session: Key) -> bool {
+        let persist = &self.core.persist;
+        (persist.congested || persist.fault.is_open())
+            && self.core.sessions.get(session).is_some_and(|session| session.stored)
+    }
+
     /// A publisher has released a QoS 2 identifier; whether its PUBCOMP waits for storage. It may use the
     /// identifier again from then on: after a crash that must not be taken for the message before. One that is
     /// not known here may still be in storage, if its end could not be written.

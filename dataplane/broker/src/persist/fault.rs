@@ -7,7 +7,7 @@
 
 use hashbrown::{HashMap, HashSet};
 use pelton_base::{HashKey, Key, Mono};
-use pelton_mqtt::QoS;
+use pelton_mqtt::{QoS, TopicFilter};
 use pelton_storage_ops::{Batch, Failure, OpKind, SessionId, Target};
 
 use crate::broker::Broker;
@@ -104,7 +104,19 @@ impl Broker {
     }
 
     fn try_again(&mut self) {
-        for (kind, bytes) in std::mem::take(&mut self.core.persist.fault.again) {
+        let again = std::mem::take(&mut self.core.persist.fault.again);
+        let ends_any = again.iter().any(|(kind, _)| matches!(kind, OpKind::EndSubscription { .. }));
+        let by_serial = ends_any.then(|| self.sessions_by_serial());
+        for (kind, bytes) in again {
+            // Its client may have subscribed again since.
+            if let OpKind::EndSubscription { session, .. } = kind
+                && let Some(&key) = by_serial.as_ref().and_then(|by_serial| by_serial.get(&session.serial))
+                && let Some(filter) =
+                    std::str::from_utf8(&bytes).ok().and_then(|text| TopicFilter::new(text).ok())
+                && self.slot_in(key, filter).is_some()
+            {
+                continue;
+            }
             self.core.persist.push(kind, &[&bytes]);
         }
         for key in std::mem::take(&mut self.core.persist.fault.sessions) {
@@ -138,11 +150,7 @@ impl Broker {
             };
             self.core.tally.stored.add(why);
         }
-        let by_serial: HashMap<u64, Key, HashKey> = {
-            let mut map = HashMap::with_hasher(self.key);
-            map.extend(self.core.sessions.iter().map(|(key, session)| (session.serial.0, key)));
-            map
-        };
+        let by_serial = self.sessions_by_serial();
         for step in batches.iter().flat_map(Batch::walk) {
             if failed.binary_search_by_key(&step.number, |&(number, _)| number).is_err() {
                 continue;
@@ -188,6 +196,12 @@ impl Broker {
                 OpKind::PutSubscription { .. } | OpKind::Received { .. } | OpKind::Nothing => {}
             }
         }
+    }
+
+    fn sessions_by_serial(&self) -> HashMap<u64, Key, HashKey> {
+        let mut map = HashMap::with_hasher(self.key);
+        map.extend(self.core.sessions.iter().map(|(key, session)| (session.serial.0, key)));
+        map
     }
 
     fn unsent(&mut self, session: Key, sequence: u64) -> Option<&mut Delivery> {

@@ -220,6 +220,8 @@ impl Broker {
         let (messages_max, bytes_max) = (settings.retained_messages_max, settings.retained_bytes_max);
         if !self.retained.set(&publication, messages_max, bytes_max) {
             self.core.tally.dropped.add(Dropped::RetainedFull);
+            // It may be cleared, or there may be room for it after the next start.
+            self.core.persist.retained_left_out = true;
         }
     }
 }

@@ -214,13 +214,13 @@ impl Broker {
         let shard = persist.batch.shard;
         persist.requests.push(PageRequest { token, shard, session, from, messages_max, bytes_max });
         persist.asked.insert(token, Key::NONE);
-        persist.groups_asked.insert(token, session);
+        persist.groups_asked.insert(token, (session, from));
     }
 
     /// A page of a group's queue, as it was before the start.
     fn take_group_page(&mut self, page: &Page) {
-        let Some(session) = self.core.persist.groups_asked.remove(&page.token) else { return };
-        let mut from = 0;
+        // Of a page that could not be read nothing is there: it is asked for again.
+        let Some((session, mut from)) = self.core.persist.groups_asked.remove(&page.token) else { return };
         for found in walk(page) {
             from = found.entry.sequence + 1;
             let known = match &found.entry.message {

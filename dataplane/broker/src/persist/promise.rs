@@ -108,6 +108,10 @@ impl Broker {
     fn keep_promise(&mut self, what: What, failed: bool) {
         match what {
             What::Nothing => {}
+            // What failed is tried again, and the answer follows then.
+            What::Pubrel(..) | What::Pubcomp(..) | What::Unsuback(..) if failed => {
+                self.core.persist.fault.keep(what);
+            }
             What::Settle(settle) => {
                 let result = if failed {
                     Settled::Failed(ReasonCode::QuotaExceeded)
@@ -131,8 +135,6 @@ impl Broker {
                     self.core.out.append(link.index, |out| out.extend_from_slice(&bytes));
                 }
             }
-            // What failed is tried again, and the answer follows then.
-            What::Pubrel(..) | What::Pubcomp(..) if failed => self.core.persist.fault.keep(what),
             What::Pubrel(link, packet_id) => {
                 self.answer_stored(link, PacketType::PubRel, packet_id, ReasonCode::Success);
             }

@@ -9,7 +9,7 @@ use pelton_broker::peers::{Chunk, Item};
 use pelton_broker::{Broker, Handled, Settings, Setup};
 use pelton_mqtt::{Frame, MAX_PACKET, frame};
 use pelton_storage_ops::reference::ReferenceStore;
-use pelton_storage_ops::{Batch, Loaded, PageRequest};
+use pelton_storage_ops::{Batch, Loaded, Page, PageRequest};
 
 /// A connection of a model client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +40,7 @@ pub(crate) enum Disk {
 
 pub(crate) struct World {
     pub(crate) brokers: Vec<Broker>,
-    settings: Arc<Settings>,
+    pub(crate) settings: Arc<Settings>,
     key: HashKey,
     pub(crate) store: ReferenceStore,
     pub(crate) disk: Disk,
@@ -56,6 +56,8 @@ pub(crate) struct World {
     /// Operations the store was given.
     pub(crate) operations: u64,
     pub(crate) pages_read: u64,
+    /// The page, counted from 0, that cannot be read when it is asked for.
+    pub(crate) unreadable: Option<u64>,
     /// How long a turn takes.
     pub(crate) turn_ms: u64,
 }
@@ -79,6 +81,7 @@ impl World {
             boots: 0,
             operations: 0,
             pages_read: 0,
+            unreadable: None,
             turn_ms: 1,
         };
         world.boot(shards);
@@ -339,7 +342,11 @@ impl World {
             self.brokers[usize::from(shard)].handle_completion(completion);
         }
         while let Some(request) = self.pages.pop_front() {
-            let page = self.store.page(&request);
+            let page = if self.unreadable == Some(self.pages_read) {
+                Page { token: request.token, complete: false, ..Page::default() }
+            } else {
+                self.store.page(&request)
+            };
             self.pages_read += 1;
             self.brokers[usize::from(request.shard)].handle_page(&page);
         }
