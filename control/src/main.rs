@@ -18,7 +18,6 @@ mod version;
 mod watch;
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -49,7 +48,7 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Dump(source)) => {
             with_config(load(&source), |config| write_out(&config::dump(&config)))
         }
-        Command::Status(options) => ask_status(options.address),
+        Command::Status(options) => ask_status(&options.place),
         Command::Store(command) => {
             with_config(load(&store::place(&command).source), |config| store::run(&command, &config.storage))
         }
@@ -87,8 +86,8 @@ fn with_config(loaded: Result<Config, Vec<Problem>>, then: impl FnOnce(Config) -
     }
 }
 
-fn ask_status(address: SocketAddr) -> Exit {
-    match status::ask(address) {
+fn ask_status(place: &str) -> Exit {
+    match status::ask(place) {
         Ok(figures) => write_out(&status::text(&figures)),
         Err(error) => {
             let _ = writeln!(io::stderr(), "{error}");

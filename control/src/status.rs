@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use pelton_mqtt::{
@@ -11,6 +11,8 @@ use pelton_mqtt::{
     Subscriptions, UserProperties, Version, decode_from_server, frame,
 };
 
+/// Where brokers listen unless told otherwise.
+const PORT: u16 = 1883;
 /// How long the broker may take for each answer.
 const ANSWER: Duration = Duration::from_secs(5);
 /// When nothing came for so long, all that is retained has come.
@@ -19,6 +21,8 @@ const SILENCE: Duration = Duration::from_millis(300);
 /// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum StatusError {
+    /// No host has that name.
+    Name(String, std::io::Error),
     /// Nobody listens, or the network is in the way.
     Connect(SocketAddr, std::io::Error),
     /// The connection was made, but what follows did not come.
@@ -32,6 +36,7 @@ pub(crate) enum StatusError {
 impl std::fmt::Display for StatusError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Name(place, error) => write!(f, "no address is known for {place}: {error}"),
             Self::Connect(address, error) => write!(f, "nothing answers at {address}: {error}"),
             Self::Answer(what, error) => write!(f, "no {what} came: {error}"),
             Self::Refused(what, code) => write!(f, "the broker refuses the {what}: 0x{code:02X}"),
@@ -45,11 +50,10 @@ impl std::fmt::Display for StatusError {
     }
 }
 
-/// The figures of the broker at an address, by topic.
-pub(crate) fn ask(address: SocketAddr) -> Result<BTreeMap<String, String>, StatusError> {
-    let stream =
-        TcpStream::connect_timeout(&address, ANSWER).map_err(|error| StatusError::Connect(address, error))?;
-    let mut peer = Peer { stream, bytes: Vec::new() };
+/// The figures of the broker at a place, by topic.
+pub(crate) fn ask(place: &str) -> Result<BTreeMap<String, String>, StatusError> {
+    let addresses = addresses(place).map_err(|error| StatusError::Name(place.to_owned(), error))?;
+    let mut peer = Peer { stream: connect(&addresses)?, bytes: Vec::new() };
     let mut bytes = Vec::new();
     // The broker gives it a name; nothing of it stays behind.
     Connect::new(Version::V5, "").encode(&mut bytes);
@@ -70,6 +74,30 @@ pub(crate) fn ask(address: SocketAddr) -> Result<BTreeMap<String, String>, Statu
         }
     }
     if figures.is_empty() { Err(StatusError::Nothing) } else { Ok(figures) }
+}
+
+/// The addresses of a place: host and port, or a host alone.
+fn addresses(place: &str) -> std::io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = place.parse::<IpAddr>() {
+        return Ok(vec![(address, PORT).into()]);
+    }
+    match place.rsplit_once(':') {
+        Some(_) => place.to_socket_addrs(),
+        None => (place, PORT).to_socket_addrs(),
+    }
+    .map(Iterator::collect)
+}
+
+/// A connection to the first of these that answers.
+fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, StatusError> {
+    let mut refused = StatusError::Nothing;
+    for address in addresses {
+        match TcpStream::connect_timeout(address, ANSWER) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => refused = StatusError::Connect(*address, error),
+        }
+    }
+    Err(refused)
 }
 
 fn subscribe(bytes: &mut Vec<u8>) {

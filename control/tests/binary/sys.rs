@@ -119,3 +119,29 @@ fn status_says_why_there_is_none() {
     assert!(ended.err.starts_with(&format!("nothing answers at {address}: ")), "{}", ended.err);
     assert_eq!(ended.err.lines().count(), 1);
 }
+
+#[test]
+fn status_takes_a_name() {
+    let broker = broker("1");
+    let port = broker.address.port();
+    // It may have IPv6 addresses, too, on which nobody listens.
+    let by_name = || run(&["status", &format!("localhost:{port}")]);
+    let mut ended = by_name();
+    let until = Instant::now() + PATIENCE;
+    // It listens before it has published for the first time.
+    while ended.err.contains("publishes no figures") && Instant::now() < until {
+        ended = by_name();
+    }
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    for (place, says) in [
+        ("nowhere.invalid:1883", "no address is known for nowhere.invalid:1883: "),
+        ("nowhere.invalid", "no address is known for nowhere.invalid: "),
+        ("127.0.0.1:port", "no address is known for 127.0.0.1:port: "),
+        // Nothing listens there, whatever the machine runs.
+        ("127.0.0.1:0", "nothing answers at 127.0.0.1:0: "),
+    ] {
+        let ended = run(&["status", place]);
+        assert_eq!(ended.code, Some(1), "{place}");
+        assert!(ended.err.starts_with(says) && ended.err.lines().count() == 1, "{place}: {}", ended.err);
+    }
+}
