@@ -403,6 +403,12 @@ impl Client {
         self.expect_end();
     }
 
+    /// Everything sent so far has been worked through: nothing else was on its way here.
+    pub(crate) fn is_heard(&mut self) {
+        self.send(&PINGREQ);
+        self.expect(PacketType::PingResp);
+    }
+
     /// Goes without a word.
     pub(crate) fn vanish(self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
