@@ -185,6 +185,11 @@ impl Persist {
         self.push(kind, &[publication.topic, publication.forwarded, publication.payload]);
     }
 
+    /// Whether no retained message is in storage that is not here.
+    pub(crate) fn has_retained_as_here(&self) -> bool {
+        self.number() == self.done && !self.retained_left_out && !self.fault.has_topics()
+    }
+
     /// A group for a publish that other shards have parts in.
     fn new_group(&mut self, parts: u16) -> Group {
         self.last_group += 1;

@@ -290,7 +290,12 @@ impl Broker {
             (self.core.settings.retained_messages_max, self.core.settings.retained_bytes_max);
         let stored = self.core.persist.is_on() && !is_own(publication.topic);
         let clears = stored && publication.payload.is_empty();
-        if clears && !self.core.persist.retained_left_out && self.retained.get(publication.topic).is_none() {
+        // Where none is here, none is in storage either, unless its end is still on its way there: then this
+        // one waits for it, too.
+        if clears
+            && self.core.persist.has_retained_as_here()
+            && self.retained.get(publication.topic).is_none()
+        {
             return true;
         }
         let set = self.retained.set(publication, messages_max, bytes_max);

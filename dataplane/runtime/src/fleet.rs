@@ -388,7 +388,13 @@ fn load(
     turn(shard);
     while !stop.load(Ordering::Acquire) {
         match found.recv_timeout(LOAD_PAUSE) {
-            Ok(loaded) => shard.load(loaded)?,
+            Ok(loaded) => {
+                shard.load(loaded)?;
+                if shard.broker().is_congested() {
+                    // What is staged goes on its way, as far as it can.
+                    turn(shard);
+                }
+            }
             // What the others send is taken in meanwhile: they may be waiting for it, and the store for them.
             Err(RecvTimeoutError::Timeout) => turn(shard),
             Err(RecvTimeoutError::Disconnected) => break,

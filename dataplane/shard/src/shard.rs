@@ -216,7 +216,7 @@ impl<T: ByteStreams> Shard<T> {
 
     /// More can be loaded without the mesh growing beyond its bounds.
     pub fn takes_load(&self) -> bool {
-        !self.broker.is_congested()
+        self.broker.takes_load()
     }
 
     /// All that was loaded here is known to the other shards.

@@ -220,6 +220,9 @@ impl Batch {
         self.identifiers.clear();
         self.bytes.clear();
         self.bytes.shrink_to(4 << 20);
+        self.ops.shrink_to(64 << 10);
+        self.targets.shrink_to(64 << 10);
+        self.identifiers.shrink_to(64 << 10);
     }
 
     /// Walks the operations with what belongs to each.

@@ -67,6 +67,11 @@ impl Fault {
         self.again.iter().any(|(kind, _)| *kind == end)
     }
 
+    /// Whether some retained message is not in storage as it is here.
+    pub(crate) fn has_topics(&self) -> bool {
+        self.topics.is_some()
+    }
+
     pub(crate) fn keep(&mut self, answer: What) {
         self.answers.push(answer);
     }

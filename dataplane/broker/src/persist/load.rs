@@ -89,6 +89,12 @@ impl Broker {
         }
     }
 
+    /// Whether more can be loaded without the mesh growing beyond its bounds. Storage may be behind: it may be
+    /// waiting for the end of the loading, to grow, and what is staged here is no more than what is found.
+    pub fn takes_load(&self) -> bool {
+        !self.peers.is_congested()
+    }
+
     /// All that was loaded here is known to the other shards, and what has to be read at the start is read.
     pub fn is_loaded(&self) -> bool {
         self.load_fence.as_ref().is_none_or(|fence| self.peers.is_past(fence))

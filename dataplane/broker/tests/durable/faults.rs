@@ -173,3 +173,54 @@ fn a_retained_message_there_was_no_room_for_can_be_cleared() {
     }
     assert!(world.store.durable().retained.is_empty(), "it would be back after the next start");
 }
+
+#[test]
+fn a_retained_message_is_cleared_when_its_end_is_durable() {
+    let retain = |payload: &[u8]| {
+        let publish = Publish {
+            topic: "r".to_owned(),
+            payload: payload.to_vec(),
+            qos: 1,
+            retain: true,
+            dup: false,
+            packet_id: 1,
+            expiry: None,
+        };
+        wire::publish(Version::V311, &publish)
+    };
+    let mut world = World::new(1, settings());
+    let conns = [0; 3].map(|shard| world.open(shard));
+    for (number, &conn) in conns.iter().enumerate() {
+        world.send(conn, wire::connect(Version::V311, &format!("publisher-{number}"), true, 0, None));
+    }
+    world.send(conns[0], retain(b"1"));
+    world.turns(3);
+    assert_eq!(world.store.durable().retained.len(), 1);
+    conns.iter().for_each(|&conn| drop(world.receive(conn)));
+    // Two clear it; for the second there is nothing to clear any more but in storage.
+    world.disk = Disk::Held;
+    world.send(conns[1], retain(b""));
+    world.turns(3);
+    world.send(conns[2], retain(b""));
+    world.turns(3);
+    assert_eq!(world.receive(conns[2]).0, b"", "after a crash it would be back");
+    world.commit(usize::MAX);
+    world.turns(3);
+    assert_eq!(world.receive(conns[2]).0, wire::ack(4, 1));
+    assert!(world.store.durable().retained.is_empty());
+}
+
+#[test]
+fn a_store_that_is_behind_does_not_hold_the_loading() {
+    let storage = Storage { bytes_max: 1024, ..Storage::default() };
+    let mut world = World::new(1, Settings { storage: Some(storage), ..settings() });
+    for number in 0..50 {
+        let mut subscriber = Subscriber::new(&format!("subscriber-{number}"), Version::V5, "a", 1);
+        subscriber.expiry = 1_000;
+        subscriber.connect(&mut world, 0);
+        go(&mut world, &mut [], &mut [&mut subscriber]);
+    }
+    // All are cut off: a new image is staged for each.
+    world.crash(1);
+    assert_eq!(world.brokers[0].session_count(), 50);
+}

@@ -113,7 +113,9 @@ impl World {
         let loaded: Vec<Loaded> = self.store.load();
         for loaded in loaded {
             let home = Broker::home_of(self.key, shards as u16, &loaded);
-            self.brokers[usize::from(home)].load(loaded).expect("what was stored is loaded");
+            let broker = &mut self.brokers[usize::from(home)];
+            broker.load(loaded).expect("what was stored is loaded");
+            assert!(broker.takes_load(), "the store may be waiting for the end of the loading");
         }
         self.brokers.iter_mut().for_each(Broker::end_load);
         for _ in 0..1_000 {
