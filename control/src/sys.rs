@@ -1,6 +1,6 @@
-//! What the broker publishes about itself: `$SYS/broker/...` under mosquitto's names, and every counter by its reason below
-//! `$SYS/broker/pelton/...`. The figures come from snapshots of all shards; the first shard publishes them, retained,
-//! and only those that have changed.
+//! What the broker publishes about itself: `$SYS/broker/...` under mosquitto's names, and every counter by its reason
+//! below `$SYS/broker/pelton/...`. The figures come from snapshots of all shards; the first shard publishes them,
+//! retained, and only those that have changed.
 
 pub(crate) mod figures;
 pub(crate) mod loads;

@@ -122,8 +122,9 @@ impl Broker {
     /// What the settings and the standard do not allow in a well-formed CONNECT [MQTT-3.1.4-2].
     fn check_connect(&self, connect: &Connect<'_>) -> Result<(), (Ended, ReasonCode)> {
         let settings = &self.core.settings;
-        // [MQTT-3.1.3-5] [MQTT-3.1.3-8] [MQTT311-3.1.3-9]: an id the server does not accept. Control characters make ids that cannot be typed
-        // or printed by an operator; the standard lets a receiver refuse them (section 1.5.4).
+        // [MQTT-3.1.3-5] [MQTT-3.1.3-8] [MQTT311-3.1.3-9]: an id the server does not accept. Control characters
+        // make ids that cannot be typed or printed by an operator; the standard lets a receiver refuse them
+        // (section 1.5.4).
         let id = connect.client_id;
         if id.len() > usize::from(settings.client_id_bytes_max) || id.chars().any(char::is_control) {
             return Err((Ended::ClientIdInvalid, ReasonCode::ClientIdentifierNotValid));
@@ -171,8 +172,8 @@ impl Broker {
         asked.min(settings.session_expiry_max)
     }
 
-    /// A client id of the broker's choice [MQTT-3.1.3-6] [MQTT-3.2.2-16], at home on this shard. 128 random bits need no table
-    /// to be unique.
+    /// A client id of the broker's choice [MQTT-3.1.3-6] [MQTT-3.2.2-16], at home on this shard. 128 random bits
+    /// need no table to be unique.
     fn assign_client_id(&mut self) -> Box<str> {
         loop {
             let id = format!("auto-{:016x}{:016x}", self.rng.u64(), self.rng.u64());

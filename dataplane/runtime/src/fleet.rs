@@ -148,8 +148,9 @@ impl Fleet {
         Self::start_with(plan, |_| Ok(Backing { key: plan.key, ports: Vec::new() }))
     }
 
-    /// As [`Fleet::start`], with a storage: `open` is given the shards' wakers, to be used after every answer. Clients are accepted when everything is loaded; those that
-    /// come sooner wait in the listeners' queues. `plan.settings.storage` has to be set.
+    /// As [`Fleet::start`], with a storage: `open` is given the shards' wakers, to be used after every answer.
+    /// Clients are accepted when everything is loaded; those that come sooner wait in the listeners' queues.
+    /// `plan.settings.storage` has to be set.
     ///
     /// # Errors
     /// As [`Fleet::start`], and if the storage cannot be opened, or what is stored is not this broker's.

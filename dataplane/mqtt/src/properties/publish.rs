@@ -9,8 +9,8 @@ use crate::topic::TopicName;
 use crate::wire::{Count, Reader, Sink};
 
 /// What a server passes on unchanged [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17]
-/// [MQTT-3.3.2-20], user properties in their order [MQTT-3.3.2-18]. Not the expiry interval, which it counts down, not the alias and the subscription
-/// identifiers, which belong to one connection.
+/// [MQTT-3.3.2-20], user properties in their order [MQTT-3.3.2-18]. Not the expiry interval, which it counts down,
+/// not the alias and the subscription identifiers, which belong to one connection.
 const FORWARDED: u64 = 1 << id::PAYLOAD_FORMAT
     | 1 << id::CONTENT_TYPE
     | 1 << id::RESPONSE_TOPIC
