@@ -9,7 +9,7 @@ use crate::config::Config;
 
 /// An MQTT broker that runs each connection to completion on one core.
 #[derive(Debug, Parser)]
-#[command(name = "pelton", term_width = 100, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "pelton", version, term_width = 100, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -203,12 +203,12 @@ pub(crate) fn text(figures: &BTreeMap<String, String>) -> String {
         ),
         format!("memory         {} bytes resident", of("pelton/memory/resident_bytes")),
     ];
-    for (set, title) in [("dropped", "dropped"), ("ended", "ended")] {
+    for set in ["dropped", "ended", "stored"] {
         let prefix = format!("$SYS/broker/pelton/{set}/");
         for (topic, count) in
             figures.iter().filter(|(topic, count)| topic.starts_with(&prefix) && *count != "0")
         {
-            lines.push(format!("{title:<15}{count} {}", &topic[prefix.len()..]));
+            lines.push(format!("{set:<15}{count} {}", &topic[prefix.len()..]));
         }
     }
     lines.join("\n") + "\n"

@@ -7,11 +7,21 @@ fn tolerance(name: &str) -> usize {
     1 + name.len() / 3
 }
 
+/// How different a name may be from the beginning of a known one: what stands last in names, a unit or `max`, is
+/// what people leave out.
+fn tolerance_at_start(name: &str) -> usize {
+    name.len() / 6
+}
+
 /// The nearest of `known` to `name`, if it is near enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(edits, _)| *edits <= tolerance(name))
+        .filter_map(|candidate| {
+            let edits = strsim::damerau_levenshtein(name, candidate);
+            let start = candidate.get(..name.len()).map(|start| strsim::damerau_levenshtein(name, start));
+            let is_start = name.len() >= 6 && start.is_some_and(|edits| edits <= tolerance_at_start(name));
+            (edits <= tolerance(name) || is_start).then_some((edits, candidate))
+        })
         .min_by_key(|(edits, _)| *edits)
         .map(|(_, candidate)| candidate)
 }

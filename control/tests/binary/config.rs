@@ -55,6 +55,23 @@ rules = [
 }
 
 #[test]
+fn what_stands_last_in_a_name_may_be_left_out() {
+    let text = "[mqtt]\nkeep_alive = 1\nkeep_alive_mx = 1\n[session]\nexpiry_max = 1\nnonsense = 1\n";
+    let (_, lines) = check("short.toml", text);
+    let advice: Vec<&str> =
+        lines.iter().filter_map(|line| line.split_once("; ")).map(|(_, said)| said).collect();
+    assert_eq!(
+        advice,
+        [
+            "did you mean `keep_alive_max_seconds`?",
+            "did you mean `keep_alive_max_seconds`?",
+            "did you mean `expiry_max_seconds`?",
+            "[session] has expiry_max_seconds, expiry_v3_seconds, subscriptions_max",
+        ]
+    );
+}
+
+#[test]
 fn broken_toml_is_said_with_its_place() {
     let (code, lines) = check("broken.toml", "[mqtt]\nqos_max = = 1\n");
     assert_eq!(code, Some(2));
