@@ -219,6 +219,8 @@ fn descriptors_are_raised_and_said() {
         let script = format!("{soft_and_hard} && exec \"$0\" serve --shards 1 --bind 127.0.0.1:0");
         let mut command = std::process::Command::new("sh");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_pelton")]).stdin(std::process::Stdio::null());
+        // As for all: nothing is stored where the test happens to run.
+        command.env("PELTON__STORAGE__POLICY", "memory");
         if !key.is_empty() {
             command.env("PELTON__SHARDS__CONNECTIONS_MAX", key);
         }
