@@ -136,8 +136,11 @@ impl<'a> Cycles<'a> {
         let began_ns = if self.options.rate.is_some() { self.due_ns() } else { now_ns };
         let mut link = Link::open(self.address, self.started as usize)
             .map_err(|error| Failure::Connect(self.address, error))?;
-        link.out =
-            packets::connect(self.options, &format!("load-{:08x}-{}", self.number_of_run, self.started));
+        link.out = packets::connect(
+            self.options,
+            &format!("load-{:08x}-{}", self.number_of_run, self.started),
+            false,
+        );
         if !link.flush() {
             return Err(ended(&link, self.address));
         }

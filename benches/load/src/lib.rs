@@ -9,10 +9,12 @@
 //! opening    connects and subscribes        messages   the run of the message scenarios
 //! publisher  window, schedule, packet ids   sequence   lost, duplicated, out of order
 //! connects   churn and opening              idle       memory and CPU of connections that do nothing
+//! away       sessions without their clients
 //! process    the broker's CPU and memory    report     what is told
 //! ```
 #![forbid(unsafe_code)]
 
+mod away;
 mod clock;
 mod connects;
 pub mod failure;
@@ -47,6 +49,7 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
     match &options.scenario {
         Scenario::Connect(churn) => connects::run(options, churn),
         Scenario::Idle(idle) => idle::run(options, idle),
+        Scenario::Away(away) => away::run(options, away),
         _ => messages::run(options),
     }
 }

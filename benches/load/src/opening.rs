@@ -55,6 +55,8 @@ pub(crate) struct Opener<'a> {
     /// From the start of each connect to its CONNACK.
     pub(crate) latencies: Latencies,
     pub(crate) clock: Clock,
+    /// Sessions outlive their connections.
+    pub(crate) stays: bool,
 }
 
 impl<'a> Opener<'a> {
@@ -70,6 +72,7 @@ impl<'a> Opener<'a> {
             buffer: Vec::new(),
             latencies: Latencies::new(),
             clock: Clock::start(),
+            stays: false,
         })
     }
 
@@ -133,7 +136,7 @@ impl<'a> Opener<'a> {
     fn start(&mut self, number: usize, client_id: &str) -> Result<(), Failure> {
         let mut link =
             Link::open(self.address, number).map_err(|error| Failure::Connect(self.address, error))?;
-        link.out = packets::connect(self.options, client_id);
+        link.out = packets::connect(self.options, client_id, self.stays);
         if let Some(socket) = link.socket() {
             self.poller.add(socket, number)?;
         }

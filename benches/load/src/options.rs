@@ -109,6 +109,8 @@ pub enum Scenario {
     Connect(Churn),
     /// Connections with one subscription each that do nothing: memory per connection, CPU of the idle broker.
     Idle(Idle),
+    /// Sessions whose clients are away: memory per session, and CPU of messages to them (-q 1 or 2).
+    Away(Away),
 }
 
 /// Options of `fan-in`.
@@ -174,6 +176,20 @@ pub struct Idle {
     pub settle: f64,
 }
 
+/// Options of `away`.
+#[derive(Clone, Debug, Args)]
+pub struct Away {
+    /// Sessions.
+    #[arg(short, long, default_value_t = 100)]
+    pub count: u32,
+    /// Publishers; 0 to make the sessions and no more.
+    #[arg(long, default_value_t = 0)]
+    pub publishers: u32,
+    /// Measure this thread of the broker, too.
+    #[arg(long)]
+    pub thread: Option<String>,
+}
+
 impl Scenario {
     /// The name on the command line.
     pub fn name(&self) -> &'static str {
@@ -184,6 +200,7 @@ impl Scenario {
             Self::Shared(_) => "shared",
             Self::Connect(_) => "connect",
             Self::Idle(_) => "idle",
+            Self::Away(_) => "away",
         }
     }
 }
@@ -202,6 +219,7 @@ impl Options {
             Scenario::Shared(scenario) => [scenario.count, scenario.group],
             Scenario::Connect(scenario) => [scenario.count, 1],
             Scenario::Idle(scenario) => [scenario.count, 1],
+            Scenario::Away(scenario) => [scenario.count, 1],
         };
         if counts.contains(&0) || self.window == 0 || self.opening == 0 {
             return wrong("counts, the window (-F) and --opening are at least 1".into());

@@ -1,16 +1,23 @@
 //! The packets that are sent, encoded before the load begins.
 
 use pelton_mqtt::{
-    Connect, PacketId, PublishHead, QoS, RawFilter, Subscribe, SubscribeOptions, Subscription, Version,
+    Connect, ConnectProperties, PacketId, PublishHead, QoS, RawFilter, Subscribe, SubscribeOptions,
+    Subscription, Version,
 };
 
 use crate::options::Options;
 use crate::stamp::{STAMP_BYTES, Stamp};
 
-pub(crate) fn connect(options: &Options, client_id: &str) -> Vec<u8> {
+/// A CONNECT; the session of one that `stays` outlives its connection.
+pub(crate) fn connect(options: &Options, client_id: &str, stays: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
     Connect {
         keep_alive: options.keepalive,
+        clean_start: !stays,
+        properties: ConnectProperties {
+            session_expiry: (stays && options.version.is_v5()).then_some(u32::MAX),
+            ..ConnectProperties::default()
+        },
         user_name: options.username.as_deref(),
         password: options.password.as_deref().map(str::as_bytes),
         ..Connect::new(options.version, client_id)

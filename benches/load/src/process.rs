@@ -86,6 +86,25 @@ impl Process {
             .ok_or_else(|| Failure::Process(self.pid, io::Error::other(format!("no {key}"))))
     }
 
+    /// CPU time of the threads of this name, nanoseconds.
+    ///
+    /// # Errors
+    /// If the process has gone, or has no such thread.
+    pub fn thread_cpu_ns(self, name: &str) -> Result<u64, Failure> {
+        let failed = |error| Failure::Process(self.pid, error);
+        let mut found = None;
+        for task in fs::read_dir(format!("/proc/{}/task", self.pid)).map_err(failed)? {
+            let path = task.map_err(failed)?.path();
+            let read = |file: &str| fs::read_to_string(path.join(file)).unwrap_or_default();
+            if read("comm").trim_end() == name {
+                let ns =
+                    read("schedstat").split_ascii_whitespace().next().and_then(|ns| ns.parse::<u64>().ok());
+                found = Some(found.unwrap_or(0) + ns.unwrap_or(0));
+            }
+        }
+        found.ok_or_else(|| failed(io::Error::other(format!("no thread {name}"))))
+    }
+
     fn read_cpu_time(self) -> io::Result<CpuTime> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
         let (user, system) = ticks(&stat).ok_or_else(|| io::Error::other("stat has another form"))?;

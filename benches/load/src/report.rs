@@ -71,6 +71,12 @@ pub struct Report {
     /// Memory of connections that do nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<IdleMemory>,
+    /// Memory of sessions whose clients are away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub away: Option<AwayMemory>,
+    /// CPU microseconds per message of the thread that was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thread_us_per_count: Option<f64>,
 }
 
 /// Quantiles of latencies, microseconds.
@@ -117,6 +123,19 @@ pub struct IdleMemory {
     pub bytes_per_connection: f64,
 }
 
+/// Memory of sessions whose clients are away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AwayMemory {
+    /// Sessions made.
+    pub sessions: usize,
+    /// Anonymous memory before, bytes.
+    pub bytes_before: u64,
+    /// Anonymous memory with the sessions and without connections, bytes.
+    pub bytes_after: u64,
+    /// The difference for each.
+    pub bytes_per_session: f64,
+}
+
 impl Used {
     /// From CPU time over some seconds.
     pub(crate) fn of(cpu: CpuTime, seconds: f64, count: u64, anonymous_bytes: u64) -> Self {
@@ -160,7 +179,12 @@ impl fmt::Display for Report {
             (Some(window), _) => writeln!(f, ", window {window}")?,
             _ => writeln!(f)?,
         }
-        let what = if self.publishers > 0 { "deliveries" } else { "connections" };
+        let what = match (&self.away, self.publishers) {
+            (Some(_), 0) => "sessions",
+            (Some(_), _) => "acknowledged",
+            (None, 0) => "connections",
+            (None, _) => "deliveries",
+        };
         if self.idle.is_none() {
             writeln!(f, "rate       {:.0} {what}/s over {:.1} s", self.rate, self.seconds)?;
         }
@@ -172,7 +196,7 @@ impl fmt::Display for Report {
                  max {max_us:.0}  mean {mean_us:.0} us"
             )?;
         }
-        if self.publishers > 0 {
+        if self.publishers > 0 && self.away.is_none() {
             writeln!(
                 f,
                 "messages   {} published, {} of {} deliveries received",
@@ -205,6 +229,19 @@ impl fmt::Display for Report {
                 idle.bytes_from / 1024,
                 idle.bytes_to / 1024
             )?;
+        }
+        if let Some(away) = &self.away {
+            writeln!(
+                f,
+                "memory     {:.0} bytes per session of {} ({} -> {} KiB)",
+                away.bytes_per_session,
+                away.sessions,
+                away.bytes_before / 1024,
+                away.bytes_after / 1024
+            )?;
+        }
+        if let Some(us) = self.thread_us_per_count {
+            writeln!(f, "thread     {us:.3} us CPU each")?;
         }
         if let Some(broker) = &self.broker {
             write!(f, "broker     ")?;

@@ -38,7 +38,7 @@ impl Topology {
             Scenario::FanOut(scenario) => (1, scenario.count, 0, Filter::First),
             Scenario::Pairs(scenario) => (scenario.count, scenario.count, 1, Filter::Own),
             Scenario::Shared(scenario) => (scenario.count, scenario.group, 0, Filter::Group),
-            Scenario::Connect(_) | Scenario::Idle(_) => return None,
+            Scenario::Connect(_) | Scenario::Idle(_) | Scenario::Away(_) => return None,
         };
         let publishers = publishers as usize;
         Some(Self {

@@ -143,3 +143,24 @@ fn visitors_leave_nothing() {
     }
     assert!(fleet.shut_down(Duration::from_secs(5)));
 }
+
+/// Sessions are made and stay, and every message to them is acknowledged.
+#[test]
+fn those_who_are_away_are_published_to() {
+    let (fleet, port) = start(2);
+    for version in [4, 5] {
+        let line = format!(
+            "away -c 30 --publishers 4 -q {} -V {version} -F 10 -d 0.3 --warmup 0 -t a{version}",
+            version - 3
+        );
+        let pid = std::process::id();
+        let report = load(port, &format!("{line} --broker-pid {pid}")).unwrap();
+        assert!(report.count > 50 && report.latency.is_some(), "{report:#?}");
+        assert_eq!(report.away.map(|away| away.sessions), Some(30));
+    }
+    let snapshots = fleet.snapshots(Duration::from_secs(1));
+    // Both rounds have the same clients.
+    assert_eq!(snapshots.iter().map(|shard| shard.sessions - shard.sessions_online).sum::<usize>(), 30);
+    assert!(load(port, "away -c 1 --publishers 1").is_err(), "QoS 0 is acknowledged by nobody");
+    assert!(fleet.shut_down(Duration::from_secs(5)));
+}
