@@ -185,7 +185,7 @@ pub(crate) fn text(figures: &BTreeMap<String, String>) -> String {
             per_minute("publish/dropped")
         ),
         format!(
-            "queued         {} messages, {} bytes",
+            "queued         {} messages, {} bytes in memory",
             of("pelton/queued/messages"),
             of("pelton/queued/bytes")
         ),

@@ -148,7 +148,7 @@ pub(crate) const FIGURES: &[Figure] = figures![
     "$SYS/broker/shared_subscriptions/count", "Shared subscriptions.", |f| f.totals.shared_subscriptions;
     "$SYS/broker/retained messages/count", "Retained messages, these figures included.",
         |f| f.totals.retained_messages;
-    "$SYS/broker/store/messages/count", "Messages stored for sessions, and retained ones.",
+    "$SYS/broker/store/messages/count", "Messages held in memory for sessions, and retained ones.",
         |f| f.totals.stored_messages + f.totals.retained_messages;
     "$SYS/broker/messages/stored", "The same; kept for old tools.",
         |f| f.totals.stored_messages + f.totals.retained_messages;
@@ -161,7 +161,8 @@ pub(crate) const FIGURES: &[Figure] = figures![
     "$SYS/broker/pelton/connected", "CONNECTs answered with success.", |f| f.totals.tally.connected;
     "$SYS/broker/pelton/filters", "Different topic filters, and topics whose route is remembered, of all shards.",
         |f| f.totals.filters;
-    "$SYS/broker/pelton/queued/messages", "Messages stored for sessions.", |f| f.totals.stored_messages;
+    "$SYS/broker/pelton/queued/messages",
+        "Messages held in memory for sessions. What waits in the store alone, `pelton store stats` tells.", |f| f.totals.stored_messages;
     "$SYS/broker/pelton/queued/bytes", "Their bytes.", |f| f.totals.stored_bytes;
     "$SYS/broker/pelton/retained/messages", "Retained messages.", |f| f.totals.retained_messages;
     "$SYS/broker/pelton/retained/bytes", "Their bytes.", |f| f.totals.retained_bytes;
