@@ -165,7 +165,8 @@ impl Broker {
     fn hand_on(&mut self, session_key: Key) {
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
         let groups: smallvec::SmallVec<[GroupRef; 2]> = session.groups().collect();
-        if groups.is_empty() {
+        // What came by a group that it has left since is under way still.
+        if groups.is_empty() && !session.left_group {
             return;
         }
         let from = session.stored.then(|| session.id());

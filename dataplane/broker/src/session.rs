@@ -100,7 +100,8 @@ pub struct Session {
     pub will: Option<Box<Will>>,
     /// Retained messages are being fetched for it: how many subscriptions.
     pub fetches: u16,
-    /// It has left a shared group at home elsewhere: what that group had on the way to it is not for it any more.
+    /// It has left a shared group: what that group, at home elsewhere, had on the way to it is not for it any
+    /// more; what it was sent already goes back when it goes.
     pub left_group: bool,
     /// Scratch of a publish that several filters match: which publish, and the position of the session among
     /// its targets.

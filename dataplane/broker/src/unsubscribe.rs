@@ -84,9 +84,7 @@ impl Broker {
                 self.release_filter(filter);
             }
             Place::Group(membership) => {
-                if membership.group.home != self.me
-                    && let Some(session) = self.core.sessions.get_mut(session_key)
-                {
+                if let Some(session) = self.core.sessions.get_mut(session_key) {
                     session.left_group = true;
                 }
                 self.tell_leave(membership.group, session_key);
