@@ -17,6 +17,6 @@ mod shard;
 pub mod storage;
 
 pub use command::{Command, Snapshot};
-pub use mesh::{Mesh, mesh};
+pub use mesh::{Mesh, mesh, narrow_mesh};
 pub use shard::{Shard, Turn};
 pub use storage::StoragePort;

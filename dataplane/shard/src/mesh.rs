@@ -52,12 +52,17 @@ pub struct Mesh<H> {
 
 /// The meshes of `shards` shards, to be given one to each.
 pub fn mesh<H>(shards: u16) -> Vec<Mesh<H>> {
+    narrow_mesh(shards, DATA_SLOTS)
+}
+
+/// The same with rings for so many chunks of data: where they are few, shards often find them full.
+pub fn narrow_mesh<H>(shards: u16, data_slots: usize) -> Vec<Mesh<H>> {
     let n = usize::from(shards);
     let mut meshes: Vec<Mesh<H>> =
         (0..n).map(|_| Mesh { peers: (0..n).map(|_| None).collect(), handed: ShardMask::NONE }).collect();
     for a in 0..n {
         for b in a + 1..n {
-            let (at_a, at_b) = pair();
+            let (at_a, at_b) = pair(data_slots);
             meshes[a].peers[b] = Some(at_a);
             meshes[b].peers[a] = Some(at_b);
         }
@@ -65,11 +70,11 @@ pub fn mesh<H>(shards: u16) -> Vec<Mesh<H>> {
     meshes
 }
 
-fn pair<H>() -> (Peer<H>, Peer<H>) {
-    let (data_ab, data_ba) = (RingBuffer::new(DATA_SLOTS), RingBuffer::new(DATA_SLOTS));
+fn pair<H>(data_slots: usize) -> (Peer<H>, Peer<H>) {
+    let (data_ab, data_ba) = (RingBuffer::new(data_slots), RingBuffer::new(data_slots));
     // Every chunk under way has a place on its way back: those in the ring, the one being worked through, and
     // the one pushed meanwhile.
-    let (back_ab, back_ba) = (RingBuffer::new(DATA_SLOTS + 2), RingBuffer::new(DATA_SLOTS + 2));
+    let (back_ab, back_ba) = (RingBuffer::new(data_slots + 2), RingBuffer::new(data_slots + 2));
     let (reply_ab, reply_ba) = (RingBuffer::new(REPLY_SLOTS), RingBuffer::new(REPLY_SLOTS));
     let (hand_ab, hand_ba) = (RingBuffer::new(HANDOVER_SLOTS), RingBuffer::new(HANDOVER_SLOTS));
     let a = Peer {

@@ -2,7 +2,7 @@
 //! never restarted. After every round of them the broker must be as empty as it began, and the process must
 //! not have grown.
 
-use crate::plan::{Plan, Weights};
+use crate::plan::{Harsh, Plan, Weights};
 use crate::world::World;
 
 /// One round, as it stood when everybody had left.
@@ -30,6 +30,7 @@ fn plan(seed: u64) -> Plan {
     plan.pause_us_max = 400_000;
     plan.payload_bytes_max = 200;
     plan.retained_before = 0;
+    (plan.harsh, plan.exact) = (Harsh::NONE, false);
     plan.weights = Weights {
         publish: 30,
         subscribe: 20,

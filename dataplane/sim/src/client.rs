@@ -225,6 +225,17 @@ impl Client {
         self.link.is_none()
     }
 
+    /// Whether it has a session that ends some seconds after its connection.
+    pub fn outstays(&self) -> bool {
+        let expiry = self.profile.expiry_seconds;
+        !self.profile.observer && (1..10).contains(&expiry) && self.is_live() && self.session().is_some()
+    }
+
+    /// It does not come back before an instant.
+    pub fn stay_away(&mut self, until: Mono) {
+        self.not_before = until;
+    }
+
     /// Its session, if it believes to have one.
     pub fn session(&self) -> Option<SessionNo> {
         self.session.filter(|_| !self.doubtful)

@@ -11,10 +11,11 @@ use pelton_base::{Mono, Rng, Wall};
 use pelton_broker::counters::{Dropped, Tally};
 use pelton_broker::holdings::Held;
 use pelton_broker::{Settings, Setup};
-use pelton_shard::{Command, Shard, mesh};
+use pelton_shard::{Command, Shard, narrow_mesh};
 
 use crate::disk::{Disk, Slowness};
 use crate::network::Network;
+use crate::plan::Harsh;
 use crate::stage::{Event, Stage};
 use crate::streams::SimStreams;
 
@@ -27,6 +28,8 @@ struct Seat {
     /// The turn that is waited for: its time and number.
     due: Option<Mono>,
     number: u64,
+    /// Its core is taken away until then.
+    away_until: Mono,
 }
 
 /// The shards.
@@ -36,6 +39,8 @@ pub struct Cluster {
     pub turn_delay_us_max: u64,
     /// Per mille of turns that come late.
     pub turn_stall_per_mille: u32,
+    /// How often and how long cores are taken away.
+    pub harsh: Harsh,
     /// Turns taken.
     pub turns: u64,
     disk: Option<Disk>,
@@ -46,6 +51,7 @@ impl Cluster {
     pub fn new(
         shards: u16,
         settings: &Settings,
+        harsh: Harsh,
         rng: &mut Rng,
         network: &Rc<RefCell<Network>>,
         mono: Mono,
@@ -53,7 +59,7 @@ impl Cluster {
     ) -> Self {
         let key = rng.hash_key();
         let settings = Arc::new(settings.clone());
-        let seats = mesh(shards)
+        let seats = narrow_mesh(shards, harsh.data_slots)
             .into_iter()
             .enumerate()
             .map(|(number, mesh)| {
@@ -69,10 +75,11 @@ impl Cluster {
                     wall,
                 };
                 let streams = SimStreams::new(network.clone(), number);
-                Seat { shard: Shard::new(setup, streams, mesh, inbox), commands, due: None, number: 0 }
+                let shard = Shard::new(setup, streams, mesh, inbox);
+                Seat { shard, commands, due: None, number: 0, away_until: Mono(0) }
             })
             .collect();
-        Self { seats, turn_delay_us_max: 10, turn_stall_per_mille: 0, turns: 0, disk: None }
+        Self { seats, turn_delay_us_max: 10, turn_stall_per_mille: 0, harsh, turns: 0, disk: None }
     }
 
     /// Puts a disk behind the shards, before their first turn.
@@ -142,6 +149,7 @@ impl Cluster {
 
     fn turn_at(&mut self, stage: &mut Stage, shard: u16, at: Mono) {
         let seat = &mut self.seats[usize::from(shard)];
+        let at = at.max(seat.away_until);
         if seat.due.is_none_or(|due| at < due) {
             seat.due = Some(at);
             seat.number += 1;
@@ -159,6 +167,9 @@ impl Cluster {
         self.turns += 1;
         let turn = seat.shard.turn(stage.now, stage.wall());
         let goes_on = turn.busy || seat.shard.has_input();
+        if self.harsh.away_per_mille != 0 && stage.rng.chance(self.harsh.away_per_mille) {
+            seat.away_until = stage.now.plus_us(stage.rng.below(self.harsh.away_us_max));
+        }
         self.plan_commit(stage);
         for other in turn.woken.iter() {
             self.wake(stage, other);

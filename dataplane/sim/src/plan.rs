@@ -32,6 +32,8 @@ pub struct Plan {
     pub turn_stall_per_mille: u32,
     /// Topics that anybody publishes to.
     pub topics: Vec<String>,
+    /// Clients subscribe to topics by name, never by a wildcard.
+    pub exact: bool,
     /// Weights of what clients do.
     pub weights: Weights,
     /// Longest payload, in bytes.
@@ -44,6 +46,25 @@ pub struct Plan {
     pub retained_before: u32,
     /// How slow the disk is, if there is one.
     pub disk: Option<Slowness>,
+    /// Shards that fall far behind.
+    pub harsh: Harsh,
+}
+
+/// Shards that are not turned for a while whatever comes for them, as on a core that was taken away, and rings
+/// between them that are soon full: only so does a shard hear a client before it hears another shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Harsh {
+    /// Chunks of data that a ring takes.
+    pub data_slots: usize,
+    /// Per mille of turns after which the shard's core is taken away.
+    pub away_per_mille: u32,
+    /// For how long at most, in microseconds.
+    pub away_us_max: u64,
+}
+
+impl Harsh {
+    /// Cores that are never taken away, and rings as they are in earnest.
+    pub const NONE: Self = Self { data_slots: 16, away_per_mille: 0, away_us_max: 0 };
 }
 
 /// How often what is done.
@@ -92,7 +113,7 @@ impl Plan {
             garbage: if gentle { 0 } else { rng.between(0, 2) },
             kick: if gentle { 0 } else { rng.between(0, 2) },
         };
-        Self {
+        let plan = Self {
             seed,
             shards,
             clients,
@@ -108,13 +129,59 @@ impl Plan {
             turn_delay_us_max: [1, 30, 300, 3_000][rng.below(4) as usize],
             turn_stall_per_mille: if rng.chance(300) { 10 } else { 0 },
             topics: topics(rng),
+            exact: false,
             weights,
             payload_bytes_max: [20, 200, 3_000, 40_000][rng.below(4) as usize],
             retain_per_mille: [0, 50, 300][rng.below(3) as usize],
             expiry_per_mille: if rng.chance(300) { 200 } else { 0 },
             retained_before: if crowded_retained { 1_500 } else { 0 },
             disk: None,
+            harsh: Harsh::NONE,
+        };
+        plan.with_harshness()
+    }
+
+    /// Some seeds are harsh: everybody is in a hurry, and shards are left behind. Drawn apart, so that the
+    /// others stay what they were.
+    fn with_harshness(mut self) -> Self {
+        let rng = &mut Rng::with_seed(self.seed ^ 0x68_61_72_73_68);
+        if self.shards == 1 || !rng.chance(250) {
+            return self;
         }
+        self.harsh = Harsh {
+            data_slots: [1, 1, 2, 16][rng.below(4) as usize],
+            away_per_mille: [10, 50, 200][rng.below(3) as usize],
+            away_us_max: [2_000, 10_000, 50_000][rng.below(3) as usize],
+        };
+        self.shards = self.shards.max(3);
+        self.clients = self.clients.max(6);
+        self.pause_us_max = [300, 2_000][rng.below(2) as usize];
+        self.weather.delay_us_max = [1, 50][rng.below(2) as usize];
+        self.weather.stall_per_mille = 0;
+        (self.turn_delay_us_max, self.turn_stall_per_mille) = (10, 0);
+        self.payload_bytes_max = self.payload_bytes_max.min(200);
+        // A topic goes to no shard but for the one filter that is being subscribed to.
+        self.exact = true;
+        self.topics = (0..[2, 6, 20][rng.below(3) as usize]).map(|n| format!("t/{n}")).collect();
+        // What is dropped and counted excuses what is missing: nothing needs to be.
+        let default = Settings::default();
+        self.settings.queue_messages_max = default.queue_messages_max;
+        self.settings.queue_bytes_max = default.queue_bytes_max;
+        self.settings.outbound_bytes_max = default.outbound_bytes_max;
+        self.actions = rng.between(500, 1_500) as u32;
+        self.weights = Weights {
+            publish: 50,
+            subscribe: rng.between(4, 20),
+            unsubscribe: rng.between(2, 15),
+            ping: 1,
+            pause: 0,
+            disconnect: rng.between(0, 4),
+            drop: rng.between(0, 2),
+            takeover: rng.between(2, 10),
+            garbage: 0,
+            kick: 0,
+        };
+        self
     }
 
     /// The same with a disk: windows in memory are small, so that queues spill and are read back.

@@ -30,6 +30,10 @@ const HEALING_MS_MAX: u64 = 300_000;
 /// At least so long: wills and lost connections come to light.
 const HEALING_MS_MIN: u64 = 60_000;
 
+/// How long clients stay away whose sessions expire meanwhile: a session expires within seconds, and its end
+/// may come to light within half a minute.
+const AWAY_MS: u64 = 46_000;
+
 /// What a run was like.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -89,7 +93,8 @@ impl World {
         network.borrow_mut().set_now(stage.now);
         let wall = stage.wall();
         let (shards, settings) = (stage.plan.shards, stage.plan.settings.clone());
-        let mut cluster = Cluster::new(shards, &settings, &mut rng, &network, stage.now, wall);
+        let mut cluster =
+            Cluster::new(shards, &settings, stage.plan.harsh, &mut rng, &network, stage.now, wall);
         if let Some(slowness) = stage.plan.disk {
             cluster.attach(slowness);
         }
@@ -115,6 +120,7 @@ impl World {
         verdict::groups(self)?;
         verdict::wills(self)?;
         self.check_retained()?;
+        self.outstay()?;
         self.leave_all()?;
         self.check_nothing_is_left()?;
         Ok(self.report())
@@ -135,6 +141,7 @@ impl World {
         stage.network.borrow_mut().weather = stage.plan.weather;
         cluster.turn_delay_us_max = stage.plan.turn_delay_us_max;
         cluster.turn_stall_per_mille = stage.plan.turn_stall_per_mille;
+        cluster.harsh = stage.plan.harsh;
         cluster.wake_all(stage);
     }
 
@@ -327,6 +334,7 @@ impl World {
             buffer_bytes: (20_000, 20_000),
         };
         self.cluster.turn_stall_per_mille = 0;
+        self.cluster.harsh.away_per_mille = 0;
         self.cluster.turn_delay_us_max = self.cluster.turn_delay_us_max.min(100);
         self.run_for(HEALING_MS_MIN)?;
         let until = self.stage.now.plus_ms(HEALING_MS_MAX);
@@ -405,6 +413,20 @@ impl World {
             self.wait(30_000, "a probe has left", |world| world.clients[probe].is_offline())?;
         }
         verdict::retained(self, &views)
+    }
+
+    /// Sessions that expire soon are left alone for longer than that, and their clients come back: none may be
+    /// there. The others come back to theirs.
+    fn outstay(&mut self) -> Verdict {
+        let away_ms = AWAY_MS + self.stage.rng.below(5_000);
+        for client in self.clients.iter_mut().filter(|client| client.outstays()) {
+            client.disconnect(&mut self.stage, false, false);
+            client.stay_away(self.stage.now.plus_ms(away_ms));
+        }
+        self.run_for(away_ms)?;
+        self.wait(30_000, "everybody is back who outstayed", |world| {
+            world.clients.iter().all(|client| client.session().is_none() || client.is_live())
+        })
     }
 
     fn leave_all(&mut self) -> Verdict {

@@ -248,7 +248,7 @@ impl Client {
                     [stage.rng.below(3) as usize];
         }
         let wild = ["#", "+", "+/#", "+/+", "a/#", "a/+", "+/b", "/+", "r/#", "r/+/0", "+/+/+", "s/0", "w/#"];
-        let filter = if stage.rng.chance(500) {
+        let filter = if stage.plan.exact || stage.rng.chance(500) {
             let n = stage.rng.below(stage.plan.topics.len() as u64) as usize;
             stage.plan.topics[n].clone()
         } else if stage.rng.chance(200) {

@@ -5,7 +5,7 @@ use pelton_mqtt::{QoS, SubscribeOptions, Version};
 use crate::client::{Client, Profile, SubscribeWish, Wish};
 use crate::ledger::Verdict;
 use crate::network::Weather;
-use crate::plan::Plan;
+use crate::plan::{Harsh, Plan};
 use crate::world::World;
 
 /// Three shards whose turns come at any time within ten milliseconds, over a network that takes none; client
@@ -21,7 +21,7 @@ fn slow_shards(seed: u64) -> World {
         buffer_bytes: (50_000, 50_000),
     };
     (plan.turn_delay_us_max, plan.turn_stall_per_mille) = (10_000, 0);
-    (plan.retained_before, plan.actions) = (0, 0);
+    (plan.retained_before, plan.actions, plan.harsh) = (0, 0, Harsh::NONE);
     let mut world = World::new(plan, false);
     world.clients[1] = Client::with_profile(
         1,
