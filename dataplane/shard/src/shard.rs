@@ -333,7 +333,7 @@ impl<T: ByteStreams> Shard<T> {
     fn take_over(&mut self, handed: HandedOver<T::Handover>) {
         let HandedOver { stream, bytes, listener } = handed;
         let Some((stream, _)) = self.transport.attach(stream) else { return };
-        let Some(key) = self.broker.handle_attached() else {
+        let Some(key) = self.if_open(Broker::handle_attached) else {
             self.transport.close(stream, Ending::Abort);
             return;
         };
@@ -372,7 +372,7 @@ impl<T: ByteStreams> Shard<T> {
                     self.transport.recycle(chunk);
                     self.flush_urgent();
                 }
-                StreamEvent::Opened { stream, peer } => match self.broker.handle_opened() {
+                StreamEvent::Opened { stream, peer } => match self.if_open(Broker::handle_opened) {
                     Some(key) => self.open(key, stream, peer.listener),
                     None => self.transport.close(stream, Ending::Abort),
                 },
@@ -389,6 +389,11 @@ impl<T: ByteStreams> Shard<T> {
                 }
             }
         }
+    }
+
+    /// A connection that comes when the shard has been told to shut down is not taken: nobody would end it.
+    fn if_open(&mut self, take: impl FnOnce(&mut Broker) -> Option<Key>) -> Option<Key> {
+        if self.shutting_down { None } else { take(&mut self.broker) }
     }
 
     fn open(&mut self, key: Key, stream: pelton_base::StreamId, listener: u16) {
