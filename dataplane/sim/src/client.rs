@@ -444,7 +444,11 @@ impl Client {
         let orderly = link.stand == Stand::Leaving;
         stage.say(|| format!("client {} finds connection {id} closed, reset {reset}", self.index));
         require!(
-            orderly || link.disturbed || self.profile.keep_alive != 0 || self.may_be_cut_off(stage),
+            orderly
+                || link.disturbed
+                || stage.shutting_down
+                || self.profile.keep_alive != 0
+                || self.may_be_cut_off(stage),
             "client {}: connection {id} was closed for no reason it knows",
             self.index
         );

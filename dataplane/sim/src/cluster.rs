@@ -191,6 +191,11 @@ impl Cluster {
         }
     }
 
+    /// Whether every shard has been told to shut down and is done.
+    pub fn is_shut_down(&self) -> bool {
+        self.seats.iter().all(|seat| seat.shard.is_shut_down())
+    }
+
     /// Whether nothing is on its way inside of any shard or between them.
     pub fn is_quiet(&self) -> bool {
         self.seats.iter().all(|seat| seat.shard.is_quiet())

@@ -4,8 +4,8 @@
 use pelton_sim::{churn, fuzz, plan::Plan, run};
 
 const USAGE: &str = "\
-usage: pelton-sim seed N [--trace] [--plan] [--disk]  play one seed; --trace says what happens
-       pelton-sim hunt --from N --count N       play many seeds, stop at ten that fail
+usage: pelton-sim seed N [--trace] [--plan] [--disk | --shut-down]  play one seed; --trace says what happens
+       pelton-sim hunt --from N --count N [--shut-down]  play many seeds, stop at ten that fail
        pelton-sim churn [--seconds N] [--from N]    an hour of clients that come and go; prints memory
        pelton-sim fuzz [--packets N] [--from N]     damaged packets against live shards, with a canary";
 
@@ -14,7 +14,10 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let failed = match words.as_slice() {
         ["seed", number, options @ ..] => play(parse(number), options),
-        ["hunt", options @ ..] => hunt(option(options, "--from", 1), option(options, "--count", 1_000)),
+        ["hunt", options @ ..] => {
+            let shut_down = options.contains(&"--shut-down");
+            hunt(option(options, "--from", 1), option(options, "--count", 1_000), shut_down)
+        }
         ["churn", options @ ..] => {
             come_and_go(option(options, "--from", 1), option(options, "--seconds", 3_600))
         }
@@ -50,7 +53,13 @@ fn play(seed: u64, options: &[&str]) -> bool {
         println!("{:#?}", Plan::of_seed(seed));
     }
     let trace = options.contains(&"--trace");
-    let played = if options.contains(&"--disk") { run::on_disk(seed, trace) } else { run::seed(seed, trace) };
+    let played = if options.contains(&"--disk") {
+        run::on_disk(seed, trace)
+    } else if options.contains(&"--shut-down") {
+        run::until_shut_down(seed, trace)
+    } else {
+        run::seed(seed, trace)
+    };
     match played {
         Ok(report) => {
             println!("seed {seed}: {report:?}");
@@ -63,12 +72,13 @@ fn play(seed: u64, options: &[&str]) -> bool {
     }
 }
 
-fn hunt(from: u64, count: u64) -> bool {
+fn hunt(from: u64, count: u64, shut_down: bool) -> bool {
+    let play = if shut_down { run::until_shut_down } else { run::seed };
     let (mut failures, mut steps, mut messages, mut deliveries, mut ms) = (0, 0, 0, 0, 0);
     let mut played = 0;
     for seed in from..from + count {
         played += 1;
-        match run::seed(seed, false) {
+        match play(seed, false) {
             Ok(report) => {
                 steps += report.steps;
                 messages += report.messages;

@@ -188,6 +188,8 @@ impl Plan {
     #[must_use]
     pub fn on_disk(mut self) -> Self {
         let rng = &mut Rng::with_seed(self.seed ^ 0x64_69_73_6b);
+        // A disk makes a run longer.
+        self.actions = self.actions.min(500);
         self.disk = Some(Slowness { commit_us_max: [1, 300, 5_000, 100_000][rng.below(4) as usize] });
         self.settings.storage = Some(Storage {
             window_messages: [1, 3, 20, 512][rng.below(4) as usize],

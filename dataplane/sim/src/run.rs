@@ -10,7 +10,15 @@ use crate::world::{Report, World};
 /// # Errors
 /// What the broker did wrong, a panic included, and the command that plays it again.
 pub fn seed(seed: u64, trace: bool) -> Result<Report, String> {
-    play(Plan::of_seed(seed), trace)
+    play(Plan::of_seed(seed), trace, "", World::play)
+}
+
+/// Plays a seed until the broker is shut down in the middle of it.
+///
+/// # Errors
+/// As [`seed`].
+pub fn until_shut_down(seed: u64, trace: bool) -> Result<Report, String> {
+    play(Plan::of_seed(seed), trace, " --shut-down", World::play_until_shut_down)
 }
 
 /// Plays a seed with a disk behind the shards.
@@ -18,14 +26,19 @@ pub fn seed(seed: u64, trace: bool) -> Result<Report, String> {
 /// # Errors
 /// As [`seed`].
 pub fn on_disk(seed: u64, trace: bool) -> Result<Report, String> {
-    play(Plan::of_seed(seed).on_disk(), trace)
+    play(Plan::of_seed(seed).on_disk(), trace, " --disk", World::play)
 }
 
-fn play(plan: Plan, trace: bool) -> Result<Report, String> {
-    let (seed, disk) = (plan.seed, if plan.disk.is_some() { " --disk" } else { "" });
+fn play(
+    plan: Plan,
+    trace: bool,
+    option: &str,
+    how: impl FnOnce(&mut World) -> Result<Report, String>,
+) -> Result<Report, String> {
+    let seed = plan.seed;
     let played = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(plan, trace);
-        world.play().map_err(|why| {
+        how(&mut world).map_err(|why| {
             let at = world.stage.now.0 as f64 / 1e9;
             let dropped = world.cluster.tally().dropped;
             format!("{why} (at {at:.6} s, step {}, dropped {dropped:?})", world.stage.step)
@@ -44,6 +57,6 @@ fn play(plan: Plan, trace: bool) -> Result<Report, String> {
         }
     };
     Err(format!(
-        "seed {seed}: {why}\n    again: cargo run --release -p pelton-sim -- seed {seed}{disk} --trace"
+        "seed {seed}: {why}\n    again: cargo run --release -p pelton-sim -- seed {seed}{option} --trace"
     ))
 }

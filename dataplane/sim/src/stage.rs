@@ -83,6 +83,8 @@ pub struct Stage {
     pub trace: bool,
     /// The end has begun: nobody does harm any more.
     pub healing: bool,
+    /// The broker was told to shut down: it may end any connection.
+    pub shutting_down: bool,
     /// What clients may still do.
     pub actions_left: u32,
 }

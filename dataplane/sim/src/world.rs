@@ -30,6 +30,8 @@ const HEALING_MS_MAX: u64 = 300_000;
 /// At least so long: wills and lost connections come to light.
 const HEALING_MS_MIN: u64 = 60_000;
 
+/// How long shutting down may take: last words have five seconds, a client that does not close two more.
+const SHUT_DOWN_MS_MAX: u64 = 15_000;
 /// How long clients stay away whose sessions expire meanwhile: a session expires within seconds, and its end
 /// may come to light within half a minute.
 const AWAY_MS: u64 = 46_000;
@@ -86,6 +88,7 @@ impl World {
             opened_by: BTreeMap::new(),
             trace,
             healing: false,
+            shutting_down: false,
             actions_left: plan.actions,
             rng: rng.fork(),
             plan,
@@ -123,6 +126,36 @@ impl World {
         self.outstay()?;
         self.leave_all()?;
         self.check_nothing_is_left()?;
+        Ok(self.report())
+    }
+
+    /// Plays until somewhere in the trouble, and there the broker is shut down: every connection ends, and every
+    /// shard finds that it is done, whatever was on its way.
+    ///
+    /// # Errors
+    /// The first thing that the broker did wrong.
+    pub fn play_until_shut_down(&mut self) -> Result<Report, String> {
+        self.set_up()?;
+        let left = self.stage.rng.below(u64::from(self.stage.plan.actions)) as u32;
+        let until = self.stage.now.plus_ms(TROUBLE_MS_MAX);
+        self.run(until, |world| world.stage.actions_left <= left)?;
+        self.stage.say(|| "the broker is shut down".to_owned());
+        self.stage.shutting_down = true;
+        self.cluster.command_all(&mut self.stage, || Command::ShutDown);
+        if let Err(why) =
+            self.wait(SHUT_DOWN_MS_MAX, "every shard is shut down", |world| world.cluster.is_shut_down())
+        {
+            return Err(format!("{why}; held: {:?}", self.cluster.leftovers()));
+        }
+        // Whoever still tries finds nobody.
+        self.run_for(30_000)?;
+        let live = self.clients.iter().find(|client| client.is_live());
+        require!(live.is_none(), "{:?} is connected to a broker that has shut down", live.map(Client::name));
+        require!(
+            self.cluster.is_shut_down(),
+            "a shard was shut down and is not: {:?}",
+            self.cluster.leftovers()
+        );
         Ok(self.report())
     }
 

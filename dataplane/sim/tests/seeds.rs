@@ -26,6 +26,19 @@ fn a_fixed_set_of_seeds() {
     play(1..=60);
 }
 
+/// The broker is shut down in the middle of the trouble: in the first of these a connection was on its way to a
+/// shard that had ended all it knew of.
+#[test]
+fn shutting_down_comes_to_an_end() {
+    let mut failed = Vec::new();
+    for seed in [34, 44, 46, 53, 79, 94, 99].into_iter().chain(1..=30) {
+        if let Err(why) = run::until_shut_down(seed, false) {
+            failed.push(why);
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
 /// A run is its seed: the same events, whenever it is played.
 #[test]
 fn a_seed_plays_the_same_run() {

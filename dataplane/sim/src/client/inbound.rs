@@ -114,6 +114,7 @@ impl Client {
                     ReasonCode::AdministrativeAction => link.disturbed,
                     ReasonCode::QuotaExceeded => true,
                     ReasonCode::KeepAliveTimeout => true,
+                    ReasonCode::ServerShuttingDown => stage.shutting_down,
                     _ => false,
                 };
                 require!(expected, "DISCONNECT with {:?}", disconnect.reason);
