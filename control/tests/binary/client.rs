@@ -36,6 +36,11 @@ impl Client {
     }
 
     pub(crate) fn connect_with(address: SocketAddr, connect: &Connect<'_>) -> Self {
+        Self::try_connect(address, connect).expect("the broker takes it")
+    }
+
+    /// `None` if the broker refuses.
+    pub(crate) fn try_connect(address: SocketAddr, connect: &Connect<'_>) -> Option<Self> {
         let stream = TcpStream::connect(address).expect("the broker listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes it");
         let mut client = Self { stream, bytes: Vec::new(), version: connect.version };
@@ -43,8 +48,8 @@ impl Client {
         connect.encode(&mut bytes);
         client.send(&bytes);
         let connack = client.receive().expect("CONNACK");
-        assert_eq!((connack[0], connack[3]), (0x20, 0), "{connack:?}");
-        client
+        assert_eq!(connack[0], 0x20, "{connack:?}");
+        (connack[3] == 0).then_some(client)
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
@@ -53,7 +58,11 @@ impl Client {
 
     /// Subscribes and returns the code of the SUBACK.
     pub(crate) fn subscribe(&mut self, filter: &str) -> u8 {
-        let options = SubscribeOptions::new(QoS::AtMostOnce);
+        self.subscribe_at(filter, QoS::AtMostOnce)
+    }
+
+    pub(crate) fn subscribe_at(&mut self, filter: &str, qos: QoS) -> u8 {
+        let options = SubscribeOptions::new(qos);
         let list = [Subscription { filter: RawFilter::new(filter).expect("a string"), options }];
         let mut bytes = Vec::new();
         Subscribe {

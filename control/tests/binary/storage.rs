@@ -201,3 +201,62 @@ fn retained(topic: &str) -> Vec<u8> {
     publish.encode(Version::V311, &mut bytes);
     bytes
 }
+
+/// Publishes QoS 1 and waits for the answer; its reason code.
+fn publish(client: &mut Client, id: u16, payload: &[u8]) -> u8 {
+    let mut publish = pelton_mqtt::Publish::new(pelton_mqtt::RawTopic::new(b"a/b"), payload);
+    (publish.qos, publish.packet_id) = (pelton_mqtt::QoS::AtLeastOnce, pelton_mqtt::PacketId::new(id));
+    let mut bytes = Vec::new();
+    publish.encode(Version::V5, &mut bytes);
+    client.send(&bytes);
+    let puback = client.receive().expect("PUBACK");
+    assert_eq!(puback[0], 0x40, "{puback:?}");
+    puback.get(4).copied().unwrap_or(0)
+}
+
+#[test]
+fn a_full_store_refuses_says_so_and_recovers() {
+    let place = Place::new("full");
+    let mut command = place.serve();
+    command.env("PELTON__STORAGE__BYTES_MAX", "4194304").env("PELTON__STORAGE__MAP_BYTES", "4194304");
+    let mut broker = Running::of(&mut command);
+    let properties = pelton_mqtt::ConnectProperties {
+        session_expiry: Some(3_600),
+        ..pelton_mqtt::ConnectProperties::default()
+    };
+    let away = pelton_mqtt::Connect {
+        clean_start: true,
+        properties,
+        ..pelton_mqtt::Connect::new(Version::V5, "away")
+    };
+    let mut client = Client::connect_with(broker.address, &away);
+    client.subscribe_at("a/b", pelton_mqtt::QoS::AtLeastOnce);
+    client.disconnect();
+    let mut publisher = Client::connect(broker.address, Version::V5, "p");
+    let payload = vec![b'x'; 20_000];
+    let mut stored = 0;
+    while publish(&mut publisher, 1 + stored % 60_000, &payload) == 0 {
+        stored += 1;
+        assert!(stored < 400, "four megabytes hold no eight");
+    }
+    assert!(stored > 20, "{stored} messages");
+    broker.wait_for("is full");
+    // The session's end frees all it held.
+    let ends = pelton_mqtt::Connect { properties: pelton_mqtt::ConnectProperties::default(), ..away };
+    Client::connect_with(broker.address, &ends).disconnect();
+    let until = std::time::Instant::now() + crate::running::PATIENCE;
+    let back = pelton_mqtt::Connect { clean_start: false, ..away };
+    let mut client = loop {
+        assert!(std::time::Instant::now() < until, "{:?}", broker.said);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        if let Some(client) = Client::try_connect(broker.address, &back) {
+            break client;
+        }
+    };
+    client.subscribe_at("a/b", pelton_mqtt::QoS::AtLeastOnce);
+    while publish(&mut publisher, 1, &payload) != 0 {
+        assert!(std::time::Instant::now() < until, "{:?}", broker.said);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+    broker.wait_for("takes writes again");
+}
