@@ -1,6 +1,7 @@
 //! What an offline persistent session costs in memory: `cargo run --release -p pelton-benches --bin
 //! offline-memory [SESSIONS]`. Sessions are loaded as from a store, one shard, each with one subscription and a
 //! hundred messages in storage; anonymous memory before and after says the rest.
+#![forbid(unsafe_code)]
 
 use std::sync::Arc;
 use std::time::Instant;
