@@ -323,7 +323,9 @@ pub fn retained(world: &World, views: &[View]) -> Verdict {
             let superseded = numbers.iter().any(|&other| {
                 let later = &ledger.messages[other];
                 let by_same = later.publisher == message.publisher && other > number && message.attempts == 1;
-                let after = message.accepted.is_some_and(|accepted| later.sent > accepted);
+                // QoS 0 was taken by its publisher's shard; to the home of its topic it may be on its way still.
+                let after = message.qos != QoS::AtMostOnce
+                    && message.accepted.is_some_and(|accepted| later.sent > accepted);
                 later.accepted.is_some() && !message.will && (by_same || after)
             });
             if superseded {
