@@ -60,7 +60,8 @@ impl Broker {
     fn route_single(&mut self, publication: &Publication<'_>, filter: FilterId) {
         let (subscribers, has_groups) = self.router.audience(filter);
         let count = subscribers.len() as u32;
-        if count > self.deliveries_left {
+        // Nor does anything overtake what waits for a later turn.
+        if count > self.deliveries_left || !self.fanouts.is_empty() {
             return self.route_many(publication, &[filter]);
         }
         self.deliveries_left -= count;
@@ -117,7 +118,8 @@ impl Broker {
             }
         }
         let at = self.core.clock.tick();
-        if targets.len() as u32 <= self.deliveries_left || self.core.persist.undivided {
+        let at_once = targets.len() as u32 <= self.deliveries_left && self.fanouts.is_empty();
+        if at_once || targets.is_empty() || self.core.persist.undivided {
             self.deliveries_left = self.deliveries_left.saturating_sub(targets.len() as u32);
             let mut lazy = Lazy::new().to_many(targets.len());
             for target in targets.drain(..) {
