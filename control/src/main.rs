@@ -8,6 +8,7 @@ mod config;
 mod descriptors;
 mod exit;
 mod log;
+mod memory;
 mod reference;
 mod service;
 mod signals;
@@ -97,6 +98,7 @@ fn ask_status(place: &str) -> Exit {
 }
 
 fn serve(options: &Serve) -> Exit {
+    memory::small_pages();
     let path = options.source.config.as_deref();
     let load = || Config::load(path, |config| options.apply(config));
     with_config(load(), |config| service::run(&config, path, load, start))

@@ -240,3 +240,14 @@ fn cores_that_are_not_there_are_said() {
     let mut broker = Running::of(command.env("PELTON__SHARDS__CORES", "1023"));
     broker.wait_for("core 1023 is not there or not ours");
 }
+
+#[test]
+fn huge_pages_are_off() {
+    let mut broker = Running::of(&mut pelton(&["serve", "--shards", "1", "--bind", "127.0.0.1:0"]));
+    broker.wait_for("listening on");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", broker.pid())).expect("it runs");
+    // Kernels before 5.0 do not say.
+    if let Some(line) = status.lines().find(|line| line.starts_with("THP_enabled:")) {
+        assert!(line.ends_with('0'), "{line}");
+    }
+}
