@@ -77,7 +77,7 @@ impl Serve {
 #[derive(Args, Debug)]
 pub(crate) struct Status {
     /// Where it listens, by address or name; without a port 1883. It is asked as a client: by the figures it
-    /// publishes below $SYS/ every [sys] interval_seconds
+    /// publishes below $SYS/ every `[sys] interval_seconds`
     #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:1883")]
     pub(crate) place: String,
 }
