@@ -9,6 +9,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("dataplane/packet", &["dataplane/base"]),
     ("dataplane/afxdp", &["dataplane/base", "dataplane/packet"]),
     ("dataplane/dpdk", &["dataplane/base", "dataplane/packet"]),
+    ("dataplane/tap", &["dataplane/base", "dataplane/packet"]),
     ("dataplane/tcp", &["dataplane/base", "dataplane/packet"]),
     ("dataplane/sockets", &["dataplane/base"]),
     ("dataplane/tls", &["dataplane/base"]),
@@ -34,7 +35,9 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "dataplane/base",
             "dataplane/packet",
+            "dataplane/afxdp",
             "dataplane/sockets",
+            "dataplane/tap",
             "dataplane/tcp",
             "dataplane/broker",
             "dataplane/shard",
@@ -70,6 +73,7 @@ const SYSTEM: &[&str] = &[
     "dataplane/dpdk",
     "dataplane/runtime",
     "dataplane/sockets",
+    "dataplane/tap",
     "ebpf/loader",
     "storage/lmdb",
 ];

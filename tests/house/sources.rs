@@ -12,6 +12,7 @@ const UNSAFE: &[&str] = &[
     "dataplane/packet/",
     "dataplane/afxdp/",
     "dataplane/dpdk/",
+    "dataplane/tap/",
     "ebpf/xdp/",
     "storage/lmdb/",
 ];
