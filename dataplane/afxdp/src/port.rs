@@ -1,0 +1,325 @@
+//! The port over one or more queues of an interface.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use pelton_base::{Counters, Mono, counter_set};
+use pelton_packet::{Frame, FramePool, Port, PortCaps, Region};
+
+use crate::error::OpenError;
+use crate::settings::Settings;
+use crate::socket::{KernelCounts, Mode, XdpSocket, open};
+use crate::syscall;
+use crate::umem::Umem;
+
+/// Bytes of a frame's memory in front of what is received, which XDP programs may use.
+pub const KERNEL_HEADROOM: u16 = 256;
+/// An Ethernet header with two VLAN tags.
+const LINK_HEADER: u16 = 22;
+/// How soon to try again to send what the device did not take.
+const RETRY_US: u64 = 50;
+
+counter_set! {
+    /// What an AF_XDP port counts.
+    pub enum PortCounter {
+        /// Frames received.
+        Received = "afxdp_received",
+        /// Frames sent.
+        Sent = "afxdp_sent",
+        /// A frame found the tx ring full and was given back to its sender.
+        TxFull = "afxdp_tx_full",
+        /// The device did not take all that was in the tx ring; it was tried again.
+        TxStalled = "afxdp_tx_stalled",
+        /// The fill ring had room and the pool had no frame for it.
+        FillStarved = "afxdp_fill_starved",
+        /// A packet came in several pieces, being longer than a frame, and was dropped.
+        Fragmented = "afxdp_fragmented",
+        /// The kernel named a frame that it did not have, or bytes outside of it.
+        BadDescriptor = "afxdp_bad_descriptor",
+        /// System calls to have frames sent.
+        TxCalls = "afxdp_tx_calls",
+        /// System calls to have the device polled.
+        RxCalls = "afxdp_rx_calls",
+    }
+}
+
+/// An AF_XDP port: queues of one interface that share frame memory.
+#[derive(Debug)]
+pub struct XdpPort {
+    /// Dropped before the pool, whose memory their rings name.
+    sockets: Vec<XdpSocket>,
+    pool: FramePool,
+    /// Bits of a frame's address inside of the frame.
+    frame_shift: u32,
+    mtu: u16,
+    huge: bool,
+    /// Which queue is looked at first, so that none waits behind the others for ever.
+    first: usize,
+    /// Something is left in the tx ring that the device did not take.
+    retry_at: Option<Mono>,
+    busy_poll: bool,
+    counters: Counters<PortCounter>,
+}
+
+impl XdpPort {
+    /// Opens the sockets and binds them. Frames come as soon as an XDP program steers them to [`XdpPort::queues`].
+    ///
+    /// # Errors
+    /// With what is missing and the way out.
+    pub fn open(settings: &Settings) -> Result<Self, OpenError> {
+        check(settings)?;
+        let Some(interface) = syscall::interface_index(&settings.interface) else {
+            return Err(OpenError::NoInterface { interface: settings.interface.clone() });
+        };
+        let first = open()?;
+        let bytes = settings.frame_count() as usize * usize::from(settings.frame_bytes);
+        let umem = Umem::map(bytes, settings.pages)?;
+        let huge = umem.is_huge();
+        syscall::register(&first, umem.base(), umem.bytes(), u32::from(settings.frame_bytes))
+            .map_err(|error| OpenError::System { doing: "register frame memory", error })?;
+        let pool = FramePool::over(umem, settings.frame_bytes);
+        let mut sockets = vec![XdpSocket::bind(first, settings, interface, settings.queues[0], None)?];
+        for &queue in &settings.queues[1..] {
+            let socket = XdpSocket::bind(open()?, settings, interface, queue, Some(&sockets[0].fd))?;
+            sockets.push(socket);
+        }
+        let mut port = Self {
+            sockets,
+            pool,
+            frame_shift: settings.frame_bytes.trailing_zeros(),
+            mtu: settings.mtu,
+            huge,
+            first: 0,
+            retry_at: None,
+            busy_poll: settings.busy_poll.is_some(),
+            counters: Counters::default(),
+        };
+        for socket in 0..port.sockets.len() {
+            port.refill(socket);
+        }
+        Ok(port)
+    }
+
+    /// Each queue with its socket, for the program's table and for waiting.
+    pub fn queues(&self) -> impl Iterator<Item = (u32, BorrowedFd<'_>)> {
+        self.sockets.iter().map(|socket| (socket.queue, socket.as_fd()))
+    }
+
+    /// How the sockets are bound.
+    pub fn mode(&self) -> Mode {
+        self.sockets[0].mode
+    }
+
+    /// Whether the frames are in huge pages.
+    pub const fn has_huge_pages(&self) -> bool {
+        self.huge
+    }
+
+    /// The pool, for checks.
+    pub const fn pool(&self) -> &FramePool {
+        &self.pool
+    }
+
+    /// What the port counted.
+    pub const fn counters(&self) -> &Counters<PortCounter> {
+        &self.counters
+    }
+
+    /// What the kernel counted, over all queues.
+    pub fn kernel_counts(&self) -> KernelCounts {
+        let mut sum = KernelCounts::default();
+        for socket in &self.sockets {
+            sum.add(socket.kernel_counts());
+        }
+        sum
+    }
+
+    /// Whether something has come in: to be asked before sleeping.
+    pub fn has_input(&self) -> bool {
+        self.sockets.iter().any(|socket| !socket.rx.is_empty())
+    }
+
+    /// Frames that are kept back from the fill rings, so that there is something to answer with.
+    fn reserve(&self) -> usize {
+        self.pool.len() / 16
+    }
+
+    /// Hands the kernel frames to receive into.
+    fn refill(&mut self, socket: usize) {
+        let reserve = self.reserve();
+        let XdpSocket { fill, .. } = &mut self.sockets[socket];
+        // Not one by one: the ring's other end is on a cache line that the kernel writes.
+        let batch = fill.capacity() / 8;
+        let room = fill.room(batch);
+        if room < batch {
+            return;
+        }
+        for _ in 0..room {
+            if self.pool.available() <= reserve {
+                self.counters.add(PortCounter::FillStarved);
+                break;
+            }
+            let Some(frame) = self.pool.take() else { break };
+            let index = self.pool.lend(frame);
+            fill.push(u64::from(index) << self.frame_shift);
+        }
+        fill.commit();
+        if fill.needs_wakeup() {
+            self.counters.add(PortCounter::RxCalls);
+            self.sockets[socket].poll_device();
+        }
+    }
+
+    /// Takes what a queue has, at most `limit` frames.
+    fn receive_from(&mut self, socket: usize, limit: usize, into: &mut Vec<Frame>) -> usize {
+        let within = (1u64 << self.frame_shift) - 1;
+        let mut received = 0;
+        let mut in_pieces = false;
+        while received < limit {
+            let Some(desc) = self.sockets[socket].rx.pop() else { break };
+            let index = (desc.addr >> self.frame_shift).min(u64::from(u32::MAX)) as u32;
+            let start = (desc.addr & within) as usize;
+            let Some(frame) = self.pool.reclaim(index, start, desc.len as usize) else {
+                self.counters.add(PortCounter::BadDescriptor);
+                continue;
+            };
+            let more = desc.options & libc::XDP_PKT_CONTD != 0;
+            if more || in_pieces {
+                if !more {
+                    self.counters.add(PortCounter::Fragmented);
+                }
+                in_pieces = more;
+                self.pool.put(frame);
+                continue;
+            }
+            into.push(frame);
+            received += 1;
+        }
+        self.sockets[socket].rx.release();
+        received
+    }
+
+    /// Takes back what has been sent.
+    fn reap(&mut self) {
+        let tx = &mut self.sockets[0];
+        let mut sent = 0;
+        while let Some(address) = tx.completion.pop() {
+            let index = (address >> self.frame_shift).min(u64::from(u32::MAX)) as u32;
+            match self.pool.reclaim(index, 0, 0) {
+                Some(frame) => {
+                    self.pool.put(frame);
+                    sent += 1;
+                }
+                None => self.counters.add(PortCounter::BadDescriptor),
+            }
+        }
+        tx.completion.release();
+        self.counters.add_n(PortCounter::Sent, sent);
+    }
+}
+
+fn check(settings: &Settings) -> Result<(), OpenError> {
+    if settings.queues.is_empty() {
+        return Err(OpenError::Settings("an AF_XDP port has at least one queue"));
+    }
+    if settings.frame_bytes != 2048 && settings.frame_bytes != 4096 {
+        return Err(OpenError::Settings("frames have 2048 or 4096 bytes"));
+    }
+    if !settings.rx_entries.is_power_of_two() || !settings.tx_entries.is_power_of_two() {
+        return Err(OpenError::Settings("rings have a power of two of entries"));
+    }
+    let limit = settings.frame_bytes - KERNEL_HEADROOM - LINK_HEADER;
+    if settings.mtu > limit {
+        return Err(OpenError::MtuTooLarge { mtu: settings.mtu, limit });
+    }
+    Ok(())
+}
+
+impl Port for XdpPort {
+    fn caps(&self) -> PortCaps {
+        PortCaps { mtu: self.mtu, headroom: KERNEL_HEADROOM, frames: self.pool.len() as u32 }
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<Frame> {
+        self.pool.take()
+    }
+
+    #[inline]
+    fn put(&mut self, frame: Frame) {
+        self.pool.put(frame);
+    }
+
+    fn receive(&mut self, _now: Mono, limit: usize, into: &mut Vec<Frame>) -> usize {
+        let queues = self.sockets.len();
+        let mut received = 0;
+        for turn in 0..queues {
+            let socket = (self.first + turn) % queues;
+            if self.busy_poll && self.sockets[socket].rx.is_empty() {
+                self.counters.add(PortCounter::RxCalls);
+                self.sockets[socket].poll_device();
+            }
+            received += self.receive_from(socket, limit - received, into);
+            self.refill(socket);
+            if received == limit {
+                break;
+            }
+        }
+        self.first = (self.first + 1) % queues;
+        self.counters.add_n(PortCounter::Received, received as u64);
+        received
+    }
+
+    fn send(&mut self, now: Mono, frame: Frame) -> Result<(), Frame> {
+        if self.sockets[0].tx.room(1) == 0 {
+            self.flush(now);
+            if self.sockets[0].tx.room(1) == 0 {
+                self.counters.add(PortCounter::TxFull);
+                return Err(frame);
+            }
+        }
+        let (start, len) = (frame.start() as u64, frame.len() as u32);
+        let index = self.pool.lend(frame);
+        let addr = (u64::from(index) << self.frame_shift) + start;
+        self.sockets[0].tx.push(libc::xdp_desc { addr, len, options: 0 });
+        Ok(())
+    }
+
+    fn flush(&mut self, now: Mono) {
+        let tx = &mut self.sockets[0];
+        let queued = tx.tx.commit() || self.retry_at.is_some_and(|at| at <= now);
+        if queued && tx.tx.needs_wakeup() {
+            self.counters.add(PortCounter::TxCalls);
+            if tx.send_all() {
+                self.retry_at = None;
+            } else {
+                self.counters.add(PortCounter::TxStalled);
+                self.retry_at = Some(now.plus_us(RETRY_US));
+            }
+        } else if queued {
+            self.retry_at = None;
+        }
+        self.reap();
+    }
+
+    fn next_timeout(&self) -> Option<Mono> {
+        if self.has_input() {
+            return Some(Mono(0));
+        }
+        self.retry_at
+    }
+
+    fn figures(&self) -> Vec<(&'static str, u64)> {
+        let kernel = self.kernel_counts();
+        self.counters
+            .iter()
+            .chain([
+                ("frames_exhausted", self.pool.exhausted()),
+                ("afxdp_kernel_rx_dropped", kernel.rx_dropped),
+                ("afxdp_kernel_rx_ring_full", kernel.rx_ring_full),
+                ("afxdp_kernel_rx_fill_ring_empty", kernel.rx_fill_ring_empty),
+                ("afxdp_kernel_rx_invalid_descs", kernel.rx_invalid_descs),
+                ("afxdp_kernel_tx_invalid_descs", kernel.tx_invalid_descs),
+            ])
+            .collect()
+    }
+}

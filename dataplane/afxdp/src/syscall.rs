@@ -1,0 +1,247 @@
+//! The system calls of AF_XDP, with owned descriptors and mappings.
+
+use std::ffi::CString;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use crate::ring::Offsets;
+
+/// Memory that a socket's ring lives in.
+pub(crate) struct Mapping(Arc<Mapped>);
+
+struct Mapped {
+    base: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the mapping is plain memory; who may touch which part of it is the rings' affair.
+unsafe impl Send for Mapped {}
+// SAFETY: as above.
+unsafe impl Sync for Mapped {}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: mapped with this size, unmapped once.
+        unsafe {
+            libc::munmap(self.base.as_ptr().cast(), self.bytes);
+        }
+    }
+}
+
+impl Mapping {
+    /// Maps one ring of a socket.
+    pub(crate) fn ring(fd: &OwnedFd, bytes: usize, page_offset: i64) -> io::Result<Self> {
+        let flags = libc::MAP_SHARED | libc::MAP_POPULATE;
+        // SAFETY: a new mapping of a ring of an open socket touches no memory that is there.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                flags,
+                fd.as_raw_fd(),
+                page_offset,
+            )
+        };
+        Self::of(base, bytes)
+    }
+
+    fn of(base: *mut libc::c_void, bytes: usize) -> io::Result<Self> {
+        match NonNull::new(base.cast::<u8>()) {
+            Some(base) if base.as_ptr().cast() != libc::MAP_FAILED => {
+                Ok(Self(Arc::new(Mapped { base, bytes })))
+            }
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.0.base.as_ptr()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.bytes
+    }
+
+    /// Memory that no socket has, to test rings.
+    #[cfg(test)]
+    pub(crate) fn anonymous(bytes: usize) -> Self {
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // SAFETY: a new anonymous mapping touches no memory that is there.
+        let base = unsafe {
+            libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
+        };
+        Self::of(base, bytes).expect("memory")
+    }
+
+    /// The same memory again.
+    #[cfg(test)]
+    pub(crate) fn alias(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// A new AF_XDP socket.
+pub(crate) fn socket() -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = checked(unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the kernel has just given it to us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn set<T>(fd: &OwnedFd, level: i32, option: i32, value: &T) -> io::Result<()> {
+    // SAFETY: the pointer and the size are those of one value, which the kernel only reads.
+    checked(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            option,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    })?;
+    Ok(())
+}
+
+/// # Safety
+/// Every pattern of bytes must be a value of `T`.
+unsafe fn get<T>(fd: &OwnedFd, option: i32) -> io::Result<T> {
+    // SAFETY: zeros are a value (contract).
+    let mut value: T = unsafe { std::mem::zeroed() };
+    let mut bytes = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the pointer and the size are those of one value; the kernel writes no more than the size.
+    checked(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_XDP,
+            option,
+            std::ptr::from_mut(&mut value).cast(),
+            &raw mut bytes,
+        )
+    })?;
+    Ok(value)
+}
+
+/// Tells the kernel which memory frames are in.
+pub(crate) fn register(fd: &OwnedFd, base: NonNull<u8>, bytes: usize, frame_bytes: u32) -> io::Result<()> {
+    let registration = libc::xdp_umem_reg {
+        addr: base.as_ptr() as u64,
+        len: bytes as u64,
+        chunk_size: frame_bytes,
+        headroom: 0,
+        flags: 0,
+        tx_metadata_len: 0,
+    };
+    set(fd, libc::SOL_XDP, libc::XDP_UMEM_REG, &registration)
+}
+
+/// How long each of the four rings is: fill, completion, rx, tx.
+pub(crate) fn set_rings(fd: &OwnedFd, rx_entries: u32, tx_entries: u32) -> io::Result<()> {
+    for (option, entries) in [
+        (libc::XDP_UMEM_FILL_RING, rx_entries),
+        (libc::XDP_UMEM_COMPLETION_RING, tx_entries),
+        (libc::XDP_RX_RING, rx_entries),
+        (libc::XDP_TX_RING, tx_entries),
+    ] {
+        set(fd, libc::SOL_XDP, option, &entries)?;
+    }
+    Ok(())
+}
+
+/// Where the four rings' parts are: fill, completion, rx, tx.
+pub(crate) fn offsets(fd: &OwnedFd) -> io::Result<[Offsets; 4]> {
+    // SAFETY: it is made of integers.
+    let all: libc::xdp_mmap_offsets = unsafe { get(fd, libc::XDP_MMAP_OFFSETS) }?;
+    Ok([all.fr, all.cr, all.rx, all.tx].map(|ring| Offsets {
+        producer: ring.producer as usize,
+        consumer: ring.consumer as usize,
+        flags: ring.flags as usize,
+        entries: ring.desc as usize,
+    }))
+}
+
+/// Binds a socket to a queue; with `shared`, over the memory of another socket.
+pub(crate) fn bind(
+    fd: &OwnedFd,
+    interface: u32,
+    queue: u32,
+    flags: u16,
+    shared: Option<&OwnedFd>,
+) -> io::Result<()> {
+    let address = libc::sockaddr_xdp {
+        sxdp_family: libc::AF_XDP as u16,
+        sxdp_flags: flags,
+        sxdp_ifindex: interface,
+        sxdp_queue_id: queue,
+        sxdp_shared_umem_fd: shared.map_or(0, |fd| fd.as_raw_fd() as u32),
+    };
+    // SAFETY: the pointer and the size are those of one address, which the kernel only reads.
+    checked(unsafe {
+        libc::bind(
+            fd.as_raw_fd(),
+            std::ptr::from_ref(&address).cast(),
+            size_of::<libc::sockaddr_xdp>() as libc::socklen_t,
+        )
+    })?;
+    Ok(())
+}
+
+/// Asks for polling by the caller, preferred to interrupts.
+pub(crate) fn busy_poll(fd: &OwnedFd, poll_us: u32, budget: u16) -> io::Result<()> {
+    const SO_PREFER_BUSY_POLL: i32 = 69;
+    const SO_BUSY_POLL_BUDGET: i32 = 70;
+    set(fd, libc::SOL_SOCKET, SO_PREFER_BUSY_POLL, &1i32)?;
+    set(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL, &(poll_us as i32))?;
+    set(fd, libc::SOL_SOCKET, SO_BUSY_POLL_BUDGET, &i32::from(budget))
+}
+
+/// Whether a bound socket does without copies.
+pub(crate) fn is_zero_copy(fd: &OwnedFd) -> io::Result<bool> {
+    // SAFETY: it is made of integers.
+    let options: libc::xdp_options = unsafe { get(fd, libc::XDP_OPTIONS) }?;
+    Ok(options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0)
+}
+
+/// What the kernel counted of a socket.
+pub(crate) fn statistics(fd: &OwnedFd) -> io::Result<libc::xdp_statistics> {
+    // SAFETY: it is made of integers.
+    unsafe { get(fd, libc::XDP_STATISTICS) }
+}
+
+/// Has the kernel look at the tx ring. An error of `EAGAIN` means that it sent as much as it does in one call.
+pub(crate) fn kick_tx(fd: &OwnedFd) -> io::Result<()> {
+    // SAFETY: nothing is passed but the descriptor.
+    let sent =
+        unsafe { libc::sendto(fd.as_raw_fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Has the kernel look at the fill ring, and poll the device if that was asked for.
+pub(crate) fn kick_rx(fd: &OwnedFd) {
+    // SAFETY: nothing is passed but the descriptor. Whatever it says, the ring shows what came.
+    unsafe {
+        libc::recvfrom(
+            fd.as_raw_fd(),
+            std::ptr::null_mut(),
+            0,
+            libc::MSG_DONTWAIT,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        );
+    }
+}
+
+/// The index of an interface.
+pub(crate) fn interface_index(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: a string that ends with zero, only read.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (index != 0).then_some(index)
+}

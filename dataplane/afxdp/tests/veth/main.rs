@@ -1,0 +1,158 @@
+//! The port on a real kernel: two ends of a veth pair in a network namespace of the test's own.
+//!
+//! Needs root. Without it the tests say that they did not run; with `PELTON_REQUIRE_ROOT` set they fail instead.
+
+mod frames;
+mod pair;
+mod program;
+
+use std::time::{Duration, Instant};
+
+use pelton_afxdp::{Mode, OpenError, Pages, PortCounter, Settings, Sharing, XdpPort};
+use pelton_base::Mono;
+use pelton_packet::{Frame, Port};
+
+use crate::frames::{frame_of, sequence_of};
+use crate::pair::{Pair, in_namespace};
+use crate::program::Attach;
+
+const NOW: Mono = Mono(0);
+
+/// Sends `count` numbered frames of `bytes` from one port to the other and receives them.
+fn carry(from: &mut XdpPort, to: &mut XdpPort, count: u32, bytes: usize) -> Vec<u32> {
+    let (mut next, mut got, mut batch) = (0, Vec::new(), Vec::<Frame>::new());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while got.len() < count as usize && Instant::now() < deadline {
+        for _ in 0..64 {
+            if next == count {
+                break;
+            }
+            let Some(mut frame) = from.take() else { break };
+            frame_of(next, bytes, &mut frame);
+            match from.send(NOW, frame) {
+                Ok(()) => next += 1,
+                Err(frame) => {
+                    from.put(frame);
+                    break;
+                }
+            }
+        }
+        from.flush(Mono(u64::MAX));
+        to.receive(NOW, 64, &mut batch);
+        for frame in batch.drain(..) {
+            if let Some(number) = sequence_of(&frame) {
+                assert_eq!(frame.len(), bytes);
+                got.push(number);
+            }
+            to.put(frame);
+        }
+        to.flush(NOW);
+    }
+    got
+}
+
+fn small(interface: &str, queues: Vec<u32>) -> Settings {
+    Settings { rx_entries: 1024, tx_entries: 512, pages: Pages::Normal, ..Settings::new(interface, queues) }
+}
+
+fn round_trip(attach: Attach, sharing: Sharing) {
+    in_namespace(|| {
+        let pair = Pair::new(1);
+        let mut a = XdpPort::open(&Settings { sharing, ..small(pair.a(), vec![0]) }).expect("port a");
+        let mut b = XdpPort::open(&Settings { sharing, ..small(pair.b(), vec![0]) }).expect("port b");
+        assert_eq!(a.mode(), Mode::Copy, "veth copies");
+        let _a = program::steer(pair.a(), attach, a.queues());
+        let _b = program::steer(pair.b(), attach, b.queues());
+        let expected: Vec<u32> = (0..20_000).collect();
+        assert_eq!(carry(&mut a, &mut b, 20_000, 64), expected);
+        assert_eq!(carry(&mut b, &mut a, 20_000, 1514), expected);
+        // Everything is home again but what waits in the fill ring.
+        for port in [&mut a, &mut b] {
+            port.flush(NOW);
+            assert_eq!(port.counters().get(PortCounter::BadDescriptor), 0);
+            assert_eq!(port.counters().get(PortCounter::Fragmented), 0);
+            assert!(port.pool().outstanding() <= 1024, "{:?}", port.pool());
+            assert_eq!(port.counters().get(PortCounter::Sent), 20_000);
+        }
+    });
+}
+
+#[test]
+fn frames_cross_a_native_program() {
+    round_trip(Attach::Native, Sharing::Best);
+}
+
+#[test]
+fn frames_cross_a_generic_program() {
+    round_trip(Attach::Generic, Sharing::Copy);
+}
+
+#[test]
+fn queues_of_one_port_share_its_memory() {
+    in_namespace(|| {
+        let pair = Pair::new(4);
+        let mut ports: Vec<XdpPort> = (0..4)
+            .map(|queue| XdpPort::open(&small(pair.a(), vec![queue])).expect("a sender for each queue"))
+            .collect();
+        let mut b = XdpPort::open(&small(pair.b(), vec![0, 1, 2, 3])).expect("port b");
+        let _b = program::steer(pair.b(), Attach::Native, b.queues());
+        for port in &mut ports {
+            let expected: Vec<u32> = (0..1_000).collect();
+            assert_eq!(carry(port, &mut b, 1_000, 200), expected, "queue by queue");
+        }
+        // The frames of any queue are sent on the first.
+        let _a = program::steer(pair.a(), Attach::Native, ports.iter().flat_map(XdpPort::queues));
+        assert_eq!(carry(&mut b, &mut ports[0], 1_000, 200).len(), 1_000);
+    });
+}
+
+#[test]
+fn a_full_receiver_loses_what_the_kernel_counts() {
+    in_namespace(|| {
+        let pair = Pair::new(1);
+        let mut a = XdpPort::open(&small(pair.a(), vec![0])).expect("port a");
+        let b = XdpPort::open(&Settings { rx_entries: 64, ..small(pair.b(), vec![0]) }).expect("port b");
+        let _b = program::steer(pair.b(), Attach::Native, b.queues());
+        for number in 0..400 {
+            let mut frame = a.take().expect("a frame");
+            frame_of(number, 64, &mut frame);
+            a.send(NOW, frame).expect("room");
+            a.flush(NOW);
+        }
+        let kernel = b.kernel_counts();
+        let lost = kernel.rx_fill_ring_empty + kernel.rx_ring_full + kernel.rx_dropped;
+        assert!(b.has_input() && lost >= 300, "64 fit: {kernel:?}");
+        let figures = b.figures();
+        let shown = figures.iter().find(|(name, _)| *name == "afxdp_kernel_rx_fill_ring_empty");
+        assert_eq!(shown.map(|(_, count)| *count), Some(kernel.rx_fill_ring_empty));
+    });
+}
+
+#[test]
+fn a_queue_is_free_again_after_its_port_is_gone() {
+    in_namespace(|| {
+        let pair = Pair::new(1);
+        for _ in 0..3 {
+            let port = XdpPort::open(&small(pair.a(), vec![0])).expect("the queue is free, soon");
+            drop(port);
+        }
+    });
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    in_namespace(|| {
+        let pair = Pair::new(1);
+        let said = |settings: &Settings| XdpPort::open(settings).expect_err("refused").to_string();
+        let settings = small(pair.a(), vec![0]);
+        assert!(said(&Settings { interface: "nosuch0".into(), ..settings.clone() }).contains("`nosuch0`"));
+        assert!(said(&Settings { queues: vec![7], ..settings.clone() }).contains("ethtool -l"));
+        assert!(said(&Settings { sharing: Sharing::ZeroCopy, ..settings.clone() }).contains("copy mode"));
+        assert!(said(&Settings { mtu: 9000, ..settings.clone() }).contains("MTU 9000"));
+        let huge = Settings { pages: Pages::Huge, frames: 1 << 24, ..settings.clone() };
+        assert!(matches!(XdpPort::open(&huge), Err(OpenError::NoHugePages { pages: 16_384 })));
+        let held = XdpPort::open(&settings).expect("port");
+        assert!(said(&settings).contains("already"));
+        drop(held);
+    });
+}
