@@ -28,7 +28,7 @@ pub mod tee;
 
 pub use counters::PacketDrop;
 pub use frame::Frame;
-pub use link::{Interface, Link, MacAddress};
+pub use link::{Interface, Link, LinkKey, MacAddress};
 pub use parse::{Datagram, Parsed, parse};
 pub use pool::{FramePool, Region};
 pub use port::{Port, PortCaps};

@@ -39,6 +39,44 @@ impl Link {
     }
 }
 
+/// The link header of a frame that came in as one word, to compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkKey(u128);
+
+impl LinkKey {
+    /// The key of a frame that starts with `addresses`, tagged or not.
+    #[inline]
+    pub fn of(addresses: &[u8; 12], vlan: Option<u16>) -> Self {
+        let [a, b, c, d, e, f, g, h, rest @ ..] = *addresses;
+        let tag = match vlan {
+            Some(tag) => 1 << 16 | u64::from(tag),
+            None => 0,
+        };
+        let high = tag << 32 | u64::from(u32::from_le_bytes(rest));
+        Self(u128::from(high) << 64 | u128::from(u64::from_le_bytes([a, b, c, d, e, f, g, h])))
+    }
+}
+
+impl LinkKey {
+    /// The link itself.
+    pub fn link(self) -> Link {
+        let bytes = self.0.to_le_bytes();
+        let mac = |at: usize| MacAddress(std::array::from_fn(|n| bytes[at + n]));
+        let tag = (self.0 >> 96) as u32;
+        Link { destination: mac(0), source: mac(6), vlan: (tag >> 16 != 0).then_some(tag as u16) }
+    }
+}
+
+impl Link {
+    /// The key of frames that arrive by this link.
+    pub fn key(self) -> LinkKey {
+        let mut addresses = [0; 12];
+        addresses[..6].copy_from_slice(&self.destination.0);
+        addresses[6..].copy_from_slice(&self.source.0);
+        LinkKey::of(&addresses, self.vlan)
+    }
+}
+
 /// An interface: who we are on a link.
 #[derive(Clone, Debug)]
 pub struct Interface {
@@ -52,5 +90,26 @@ impl Interface {
     /// Whether an address is ours.
     pub fn has(&self, address: IpAddr) -> bool {
         self.addresses.contains(&address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_its_link() {
+        let link = |n: u8, vlan| Link {
+            source: MacAddress([n, 1, 2, 3, 4, 5]),
+            destination: MacAddress([6, 7, 8, 9, 10, 11]),
+            vlan,
+        };
+        let links = [link(0, None), link(0, Some(0)), link(0, Some(0xffff)), link(1, None)];
+        for (at, a) in links.iter().enumerate() {
+            assert_eq!(a.key().link(), *a);
+            for (other, b) in links.iter().enumerate() {
+                assert_eq!(a.key() == b.key(), at == other);
+            }
+        }
     }
 }

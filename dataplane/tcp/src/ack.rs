@@ -130,12 +130,7 @@ impl<P: Port> Tcp<P> {
         if self.tcbs[index].facts.has(Facts::PEER_CLOSED) {
             self.list(index);
         }
-        let key = self.tcbs.key(index);
-        let hot = &mut self.tcbs[index];
-        if !hot.facts.has(Facts::CONSUME.or(Facts::SERVICE).or(Facts::ORPHAN)) {
-            hot.facts.set(Facts::CONSUME);
-            self.consume.push(key);
-        }
+        self.consume_soon(index);
     }
 
     fn advance_in_recovery(&mut self, index: u32, ack: Seq, acked: u32, flight: u32) {

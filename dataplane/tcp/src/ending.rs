@@ -70,7 +70,7 @@ impl<P: Port> Tcp<P> {
     }
 
     fn hash_of(&self, index: u32) -> u32 {
-        self.tuple_of(index).hash(self.keys.demux) as u32
+        self.keys.demux.hash(&self.tuple_of(index))
     }
 
     /// Gives back all that a block holds but its place in the table and its link.

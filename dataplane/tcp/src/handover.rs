@@ -64,7 +64,7 @@ impl<P: Port> Tcp<P> {
                 other => self.events.push_back(other),
             }
         }
-        let hash = tuple.hash(self.keys.demux) as u32;
+        let hash = self.keys.demux.hash(&tuple);
         let moved = self.moved.insert(Moved { tuple, owner: to });
         self.demux.replace(hash, Entry::Tcb(index), Entry::Moved(moved));
         let link = self.links.get(hot.link);
@@ -76,7 +76,7 @@ impl<P: Port> Tcp<P> {
     /// Takes a connection in.
     pub(crate) fn take_in(&mut self, handed: HandedTcp) -> Option<(StreamId, Peer)> {
         let HandedTcp { hot, tuple, link, listener, home, pending } = handed;
-        let hash = tuple.hash(self.keys.demux) as u32;
+        let hash = self.keys.demux.hash(&tuple);
         let there = self.demux.find(hash, |entry| self.is(entry, &tuple)).is_some();
         let local = self.locals.find(tuple.local);
         let link = if there || self.tcbs.is_full() { None } else { self.links.enter(link) };

@@ -423,7 +423,7 @@ impl<P: Port> Tcp<P> {
     ) -> Result<StreamId, ConnectError> {
         self.set_time(now);
         let tuple = Tuple { local, remote };
-        let hash = tuple.hash(self.keys.demux) as u32;
+        let hash = self.keys.demux.hash(&tuple);
         if self.demux.find(hash, |entry| self.is(entry, &tuple)).is_some() {
             return Err(ConnectError::InUse);
         }

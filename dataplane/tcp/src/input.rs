@@ -291,7 +291,7 @@ impl<P: Port> Tcp<P> {
 
     /// In-order data goes to the shard in the frame it came in.
     #[inline]
-    fn deliver(&mut self, index: u32, frame: Frame) {
+    pub(crate) fn deliver(&mut self, index: u32, frame: Frame) {
         let len = frame.len() as u32;
         let key = self.tcbs.key(index);
         let hot = &mut self.tcbs[index];
@@ -309,7 +309,7 @@ impl<P: Port> Tcp<P> {
     /// RFC 5681 4.2, RFC 9293 3.8.6.3: every second segment is acknowledged, whatever its size (a device with small
     /// buffers sends two and waits), the first few at once, the rest within the delay.
     #[inline]
-    fn owe_ack(&mut self, index: u32) {
+    pub(crate) fn owe_ack(&mut self, index: u32) {
         let key = self.tcbs.key(index);
         let hot = &mut self.tcbs[index];
         if hot.facts.has(Facts::ACK_OWED) || hot.quick_acks < QUICK_ACKS {

@@ -9,7 +9,8 @@
 //! | `demux`, `tables`, `tuple` | from a tuple to a connection |
 //! | `tcb`, `cold` | the state of a connection: 128 bytes, and what only loss and bulk need |
 //! | `handshake`, `half_open`, `cookie` | how connections begin |
-//! | `input`, `ack`, `reassembly` | a segment arrives |
+//! | `plain`, `predict` | a segment arrives as nearly all do |
+//! | `input`, `ack`, `reassembly` | any other segment arrives |
 //! | `output`, `congestion`, `flight` | what may be sent, and what is under way |
 //! | `timers`, `path` | what happens when nothing arrives |
 //! | `ending`, `time_wait` | how connections end |
@@ -38,6 +39,8 @@ mod input;
 mod limiter;
 mod output;
 mod path;
+mod plain;
+mod predict;
 mod reassembly;
 mod relay;
 pub mod segment;

@@ -21,7 +21,7 @@ impl<P: Port> Tcp<P> {
     /// A router or the peer's host complains about something that was sent.
     pub(crate) fn complaint(&mut self, error: &IcmpError) {
         let tuple = Tuple { local: error.local, remote: error.remote };
-        let hash = tuple.hash(self.keys.demux) as u32;
+        let hash = self.keys.demux.hash(&tuple);
         let Some(Entry::Tcb(index)) = self.demux.find(hash, |entry| self.is(entry, &tuple)) else {
             self.drops.add(TcpDrop::BadIcmp);
             return;

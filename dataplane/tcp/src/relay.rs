@@ -225,7 +225,7 @@ impl<P: Port> Tcp<P> {
     }
 
     fn forget_moved(&mut self, tuple: &Tuple, owner: u16) {
-        let hash = tuple.hash(self.keys.demux) as u32;
+        let hash = self.keys.demux.hash(tuple);
         let entry = self.demux.find(hash, |entry| matches!(entry, Entry::Moved(_)) && self.is(entry, tuple));
         if let Some(Entry::Moved(index)) = entry
             && self.moved.get(index).is_some_and(|moved| moved.owner == owner)

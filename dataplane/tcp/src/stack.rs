@@ -15,13 +15,14 @@ use crate::counters::{TcpCounter, TcpDrop};
 use crate::demux::{Demux, Entry};
 use crate::half_open::HalfOpens;
 use crate::limiter::Limiter;
+use crate::plain::Plain;
 use crate::relay::{MovedTable, Relays};
 use crate::segment::Segment;
 use crate::settings::Settings;
-use crate::tables::{Links, Locals, Remotes, Tcbs};
+use crate::tables::{Links, Locals, Remotes, Tcbs, end_word};
 use crate::tcb::Facts;
 use crate::time_wait::TimeWaits;
-use crate::tuple::Tuple;
+use crate::tuple::{Tuple, TupleKey};
 
 /// Frames taken in one turn.
 const BURST: usize = 64;
@@ -33,7 +34,7 @@ const RETRY_US: u64 = 1_000;
 /// Secrets of a stack, drawn from its seed.
 #[derive(Clone, Copy)]
 pub(crate) struct Keys {
-    pub(crate) demux: HashKey,
+    pub(crate) demux: TupleKey,
     pub(crate) isn: HashKey,
     pub(crate) stamps: HashKey,
     pub(crate) cookie: HashKey,
@@ -63,6 +64,37 @@ pub(crate) struct Arrival {
     pub(crate) data: usize,
     /// Another shard's port received it.
     pub(crate) relayed: bool,
+}
+
+impl Arrival {
+    /// A plain frame's segment.
+    #[cold]
+    pub(crate) fn of_plain(plain: &Plain, hash: u32) -> Self {
+        Self {
+            segment: plain.segment(),
+            tuple: plain.tuple(),
+            link: plain.link.link().reverse(),
+            hash,
+            data: usize::from(plain.data),
+            relayed: false,
+        }
+    }
+}
+
+/// A segment that came in, until its turn comes.
+enum Seen {
+    Plain(Plain, u32),
+    /// One that stands in a queue of its own.
+    Other(u32),
+}
+
+impl Seen {
+    #[inline]
+    const fn hash(&self) -> u32 {
+        match self {
+            Self::Plain(_, hash) | Self::Other(hash) => *hash,
+        }
+    }
 }
 
 /// A TCP stack on one port, for one shard.
@@ -111,10 +143,16 @@ pub struct Tcp<P: Port> {
     /// Frames that other shards handed over.
     pub(crate) relayed: Vec<Frame>,
     frames: Vec<Frame>,
-    arrivals: Vec<(Arrival, Frame)>,
+    seen: Vec<(Seen, Frame)>,
+    arrivals: VecDeque<Arrival>,
     due: Vec<u32>,
     /// There is more to be received, or more timers are due.
     more: bool,
+    /// Nothing is predicted.
+    #[cfg(test)]
+    pub(crate) long_way: bool,
+    #[cfg(test)]
+    pub(crate) predicted: u64,
 }
 
 impl<P: Port> Tcp<P> {
@@ -131,7 +169,7 @@ impl<P: Port> Tcp<P> {
         settings.reassembly_frames_max = settings.reassembly_frames_max.min(port.caps().frames / 4);
         let mut rng = Rng::with_seed(seed);
         let keys = Keys {
-            demux: rng.hash_key(),
+            demux: TupleKey::new(&mut rng),
             isn: rng.hash_key(),
             stamps: rng.hash_key(),
             cookie: rng.hash_key(),
@@ -181,9 +219,14 @@ impl<P: Port> Tcp<P> {
             homes: HashMap::with_hasher(rng.hash_key()),
             relayed: Vec::new(),
             frames: Vec::with_capacity(BURST),
-            arrivals: Vec::with_capacity(BURST),
+            seen: Vec::with_capacity(BURST),
+            arrivals: VecDeque::with_capacity(BURST),
             due: Vec::with_capacity(TIMERS_A_TURN),
             more: false,
+            #[cfg(test)]
+            long_way: false,
+            #[cfg(test)]
+            predicted: 0,
             port,
             interface,
             settings,
@@ -289,40 +332,54 @@ impl<P: Port> Tcp<P> {
     }
 
     fn receive(&mut self) {
-        let (mut frames, mut arrivals) =
-            (std::mem::take(&mut self.frames), std::mem::take(&mut self.arrivals));
+        let (mut frames, mut seen) = (std::mem::take(&mut self.frames), std::mem::take(&mut self.seen));
         self.more = self.port.receive(self.now, BURST, &mut frames) == BURST;
         // Three passes, so that the table's line and the connection's lines are on their way while others are
         // worked on: at millions of connections each is a miss.
         for frame in frames.drain(..) {
-            self.read_into(frame, false, &mut arrivals);
+            if let Some(plain) = Plain::read(&frame, self.interface.mac) {
+                let Plain { remote, local, remote_port, local_port, .. } = plain;
+                let hash = self.keys.demux.hash_v4(remote, local, remote_port, local_port);
+                self.count_in();
+                self.demux.prefetch(hash);
+                seen.push((Seen::Plain(plain, hash), frame));
+            } else {
+                self.read_into(frame, false, &mut seen);
+            }
         }
         if !self.relayed.is_empty() {
             for frame in std::mem::take(&mut self.relayed) {
-                self.read_into(frame, true, &mut arrivals);
+                self.read_into(frame, true, &mut seen);
             }
         }
-        for (arrival, _) in &arrivals {
-            if let Some(Entry::Tcb(index)) = self.demux.candidate(arrival.hash) {
+        for (segment, _) in &seen {
+            if let Some(Entry::Tcb(index)) = self.demux.candidate(segment.hash()) {
                 let hot = &self.tcbs[index];
                 prefetch(&hot.remote);
                 prefetch(&hot.cwnd);
             }
         }
-        for (arrival, frame) in arrivals.drain(..) {
-            self.dispatch(&arrival, frame);
+        for (segment, frame) in seen.drain(..) {
+            match segment {
+                Seen::Plain(plain, hash) => self.dispatch_plain(&plain, hash, frame),
+                Seen::Other(_) => {
+                    let Some(arrival) = self.arrivals.pop_front() else { unreachable!("queued in order") };
+                    self.dispatch(&arrival, frame);
+                }
+            }
         }
         self.frames = frames;
-        self.arrivals = arrivals;
+        self.seen = seen;
     }
 
-    #[inline]
-    fn read_into(&mut self, frame: Frame, relayed: bool, arrivals: &mut Vec<(Arrival, Frame)>) {
+    /// A frame that is not a plain one, or came by way of another shard.
+    fn read_into(&mut self, frame: Frame, relayed: bool, seen: &mut Vec<(Seen, Frame)>) {
         match self.read(&frame) {
             Some(mut arrival) => {
                 arrival.relayed = relayed;
                 self.demux.prefetch(arrival.hash);
-                arrivals.push((arrival, frame));
+                seen.push((Seen::Other(arrival.hash), frame));
+                self.arrivals.push_back(arrival);
             }
             None => self.port.put(frame),
         }
@@ -355,12 +412,12 @@ impl<P: Port> Tcp<P> {
                     local: SocketAddr::new(datagram.destination, segment.destination),
                     remote: SocketAddr::new(datagram.source, segment.source),
                 };
-                self.counters.add(TcpCounter::SegmentsIn);
+                self.count_in();
                 Some(Arrival {
                     segment,
                     tuple,
                     link: datagram.link.reverse(),
-                    hash: tuple.hash(self.keys.demux) as u32,
+                    hash: self.keys.demux.hash(&tuple),
                     data: usize::from(datagram.start) + usize::from(segment.header),
                     relayed: false,
                 })
@@ -434,6 +491,24 @@ impl<P: Port> Tcp<P> {
     }
 
     #[inline]
+    fn dispatch_plain(&mut self, plain: &Plain, hash: u32, frame: Frame) {
+        let local = end_word(plain.local, plain.local_port);
+        let found = self.demux.find(hash, |entry| match entry {
+            Entry::Tcb(index) => {
+                let hot = &self.tcbs[index];
+                hot.remote == plain.remote
+                    && hot.remote_port == plain.remote_port
+                    && !hot.facts.has(Facts::V6)
+                    && self.locals.is(hot.local, local)
+            }
+            other => self.is(other, &plain.tuple()),
+        });
+        match found {
+            Some(Entry::Tcb(index)) => self.plain_segment(index, plain, hash, frame),
+            _ => self.dispatch(&Arrival::of_plain(plain, hash), frame),
+        }
+    }
+
     fn dispatch(&mut self, arrival: &Arrival, frame: Frame) {
         match self.demux.find(arrival.hash, |entry| self.is(entry, &arrival.tuple)) {
             Some(Entry::Tcb(index)) => self.segment_arrives(index, arrival, frame),

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use hashbrown::HashMap;
 use pelton_base::{HashKey, Key};
-use pelton_packet::Link;
+use pelton_packet::{Link, LinkKey};
 
 use crate::tcb::{Hot, NO_COLD, State};
 
@@ -96,7 +96,15 @@ pub(crate) struct Local {
     pub(crate) address: SocketAddr,
     /// Which listener takes connections to it; `None` for ends of active opens.
     pub(crate) listener: Option<u16>,
+    /// Address and port as one word, if it is an IPv4 one.
+    word: u64,
     users: u32,
+}
+
+/// An IPv4 end as one word; never zero.
+#[inline]
+pub(crate) const fn end_word(address: u32, port: u16) -> u64 {
+    1 << 48 | (address as u64) << 16 | port as u64
 }
 
 /// Our ends: one for each address and listening port for good, and those of active opens.
@@ -123,6 +131,12 @@ impl Locals {
         &self.entries[usize::from(index)]
     }
 
+    /// Whether an end is this one, see [`end_word`].
+    #[inline]
+    pub(crate) fn is(&self, index: u16, word: u64) -> bool {
+        self.entries[usize::from(index)].word == word
+    }
+
     pub(crate) fn listen(&mut self, address: SocketAddr, listener: u16) -> Option<u16> {
         let index = self.enter(address)?;
         self.entries[usize::from(index)].listener = Some(listener);
@@ -135,7 +149,11 @@ impl Locals {
             self.entries[usize::from(index)].users += 1;
             return Some(index);
         }
-        let entry = Local { address, listener: None, users: 1 };
+        let word = match address.ip() {
+            IpAddr::V4(ip) => end_word(ip.to_bits(), address.port()),
+            IpAddr::V6(_) => 0,
+        };
+        let entry = Local { address, listener: None, word, users: 1 };
         let index = match self.free.pop() {
             Some(index) => {
                 self.entries[usize::from(index)] = entry;
@@ -174,6 +192,7 @@ impl Locals {
 /// How peers are reached on the link: few pairs of addresses (a router or two, some neighbours), counted.
 pub(crate) struct Links {
     entries: Vec<(Link, u32)>,
+    keys: Vec<LinkKey>,
     free: Vec<u16>,
     by_link: HashMap<Link, u16, HashKey>,
     max: u16,
@@ -181,12 +200,24 @@ pub(crate) struct Links {
 
 impl Links {
     pub(crate) fn new(max: u16, key: HashKey) -> Self {
-        Self { entries: Vec::new(), free: Vec::new(), by_link: HashMap::with_hasher(key), max }
+        Self {
+            entries: Vec::new(),
+            keys: Vec::new(),
+            free: Vec::new(),
+            by_link: HashMap::with_hasher(key),
+            max,
+        }
     }
 
     #[inline]
     pub(crate) fn get(&self, index: u16) -> Link {
         self.entries[usize::from(index)].0
+    }
+
+    /// Whether a frame came by the link that a connection's go out on.
+    #[inline]
+    pub(crate) fn arrives(&self, index: u16, key: LinkKey) -> bool {
+        self.keys[usize::from(index)] == key
     }
 
     /// The link with one user more; `None` at the limit.
@@ -205,10 +236,12 @@ impl Links {
         let index = match self.free.pop() {
             Some(index) => {
                 self.entries[usize::from(index)] = (link, 1);
+                self.keys[usize::from(index)] = link.reverse().key();
                 index
             }
             None if self.entries.len() < usize::from(self.max) => {
                 self.entries.push((link, 1));
+                self.keys.push(link.reverse().key());
                 self.entries.len() as u16 - 1
             }
             None => return None,
