@@ -114,6 +114,7 @@ fn start(config: &Config) -> Result<Broker, StartError> {
     let stored = config.storage.policy != StoragePolicy::Memory;
     let plan = Plan {
         binds: config.listen.tcp.iter().map(|&address| Bind { address }).collect(),
+        interfaces: Vec::new(),
         shards: config.shards.effective(),
         cores: config.shards.cores.iter().map(|&core| core.into()).collect(),
         idle: Idle { spin_us: config.shards.idle_spin_us },

@@ -205,6 +205,7 @@ mod tests {
     fn broker() -> Result<Broker, StartError> {
         let fleet = Fleet::start(&Plan {
             binds: vec![Bind { address: SocketAddr::from(([127, 0, 0, 1], 0)) }],
+            interfaces: Vec::new(),
             shards: 1,
             cores: Vec::new(),
             idle: Idle { spin_us: 0 },

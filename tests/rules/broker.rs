@@ -27,6 +27,7 @@ impl Broker {
     pub(crate) fn start(settings: Settings) -> Self {
         let plan = Plan {
             binds: vec![Bind { address: SocketAddr::from(([127, 0, 0, 1], 0)) }],
+            interfaces: Vec::new(),
             shards: 2,
             cores: Vec::new(),
             idle: Idle { spin_us: 0 },

@@ -21,6 +21,8 @@ pub use hash::HashKey;
 pub use rng::Rng;
 pub use send::{Outgoing, SendQueue, SharedLogs, SharedRange};
 pub use slots::{Key, Slots};
-pub use stream::{ByteStreams, Ending, Peer, StreamEnd, StreamEvent, StreamId, Transmit, Wait};
+pub use stream::{
+    ByteStreams, Ending, InterfaceFigures, Peer, StreamEnd, StreamEvent, StreamId, Transmit, Wait,
+};
 pub use time::{Mono, Wall};
 pub use wheel::Wheel;

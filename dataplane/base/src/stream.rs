@@ -10,6 +10,7 @@
 
 use std::net::SocketAddr;
 use std::ops::DerefMut;
+use std::sync::Arc;
 
 use crate::counter_set;
 use crate::send::{SendQueue, SharedLogs};
@@ -171,6 +172,26 @@ pub trait ByteStreams {
 
     /// What the transport counted, by name.
     fn figures(&self) -> Vec<(&'static str, u64)>;
+
+    /// The same of each network interface that it serves by itself, past the kernel.
+    fn interfaces(&self) -> Vec<InterfaceFigures> {
+        Vec::new()
+    }
+}
+
+/// What a transport counted at a network interface, or at its queue of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceFigures {
+    /// The name of the interface.
+    pub name: Arc<str>,
+    /// How it is served.
+    pub rung: &'static str,
+    /// Connections open now.
+    pub connections: u64,
+    /// What happened, by name.
+    pub figures: Vec<(&'static str, u64)>,
+    /// What was dropped, by reason.
+    pub dropped: Vec<(&'static str, u64)>,
 }
 
 /// A transport of the operating system, which can put its thread to sleep.

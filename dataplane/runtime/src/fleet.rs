@@ -7,14 +7,17 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use pelton_base::{HashKey, Mono, Rng, Wait};
+use pelton_base::{HashKey, Mono, Rng};
 use pelton_broker::persist::LoadError;
 use pelton_broker::{Settings, Setup};
 use pelton_shard::mesh::mesh;
 use pelton_shard::{Command, Shard, Snapshot, StoragePort};
-use pelton_sockets::{Bind, BindError, HandedSocket, Listeners, Sockets, Waker, wake::Sleeper, wake_pair};
+use pelton_sockets::{Bind, BindError, Listeners, Sockets, Waker, wake_pair};
 
 use crate::clock::Clock;
+use crate::driven::Driven;
+use crate::interface::{self, InterfaceError, InterfacePlan, Served};
+use crate::transports::{self, Transports};
 
 /// Commands that may wait for a shard.
 const COMMANDS: usize = 1024;
@@ -33,6 +36,8 @@ pub struct Idle {
 pub struct Plan {
     /// Where to listen.
     pub binds: Vec<Bind>,
+    /// The interfaces served past the kernel.
+    pub interfaces: Vec<InterfacePlan>,
     /// How many shards.
     pub shards: u16,
     /// The core of each shard; empty to leave it to the system.
@@ -52,6 +57,8 @@ pub struct Plan {
 pub enum StartError {
     /// An address cannot be listened on.
     Bind(BindError),
+    /// An interface cannot be served.
+    Interface(InterfaceError),
     /// The system refused a thread, an epoll instance or an eventfd.
     System(std::io::Error),
     /// What is stored is not this broker's.
@@ -73,6 +80,7 @@ impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Bind(error) => error.fmt(f),
+            Self::Interface(error) => error.fmt(f),
             Self::System(error) => write!(f, "cannot start the shards: {error}"),
             Self::Load(error) => write!(f, "cannot load the store: {error}"),
             Self::Storage(error) => write!(f, "cannot open the store: {error}"),
@@ -85,6 +93,12 @@ impl std::error::Error for StartError {}
 impl From<BindError> for StartError {
     fn from(error: BindError) -> Self {
         Self::Bind(error)
+    }
+}
+
+impl From<InterfaceError> for StartError {
+    fn from(error: InterfaceError) -> Self {
+        Self::Interface(error)
     }
 }
 
@@ -110,16 +124,16 @@ struct Running {
 pub struct Fleet {
     shards: Vec<Running>,
     addresses: Vec<SocketAddr>,
+    interfaces: Vec<Served>,
     stop: Arc<AtomicBool>,
 }
 
 /// What one thread is made from.
-struct Seat {
+struct Seat<T: Driven> {
     setup: Setup,
-    listeners: Listeners,
-    sleeper: Sleeper,
+    transport: T::Parts,
     started: Sender<Result<(), StartError>>,
-    mesh: pelton_shard::Mesh<HandedSocket>,
+    mesh: pelton_shard::Mesh<T::Handover>,
     commands: Receiver<Command>,
     wakers: Vec<Waker>,
     clock: Clock,
@@ -159,8 +173,13 @@ impl Fleet {
         open: impl FnOnce(&[Waker]) -> Result<Backing, Box<dyn std::error::Error + Send + Sync>>,
     ) -> Result<Self, StartError> {
         let (listeners, addresses) = Listeners::open(&plan.binds, plan.shards)?;
-        let clock = Clock::start();
-        let stop = Arc::new(AtomicBool::new(false));
+        let mut interfaces = Vec::new();
+        let mut devices: Vec<Vec<_>> = (0..plan.shards).map(|_| Vec::new()).collect();
+        for interface in &plan.interfaces {
+            let (parts, served) = interface::open(interface, &plan.binds, plan.shards)?;
+            devices.iter_mut().zip(parts).for_each(|(devices, parts)| devices.push(parts));
+            interfaces.push(served);
+        }
         let mut wakers = Vec::new();
         let mut sleepers = Vec::new();
         for _ in 0..plan.shards {
@@ -168,14 +187,39 @@ impl Fleet {
             wakers.push(waker);
             sleepers.push(sleeper);
         }
-        let Backing { key, ports } = open(&wakers).map_err(StartError::Storage)?;
+        let backing = open(&wakers).map_err(StartError::Storage)?;
+        let parts = listeners.into_iter().zip(sleepers);
+        let mut fleet = if interfaces.is_empty() {
+            Self::launch::<Sockets>(plan, backing, wakers, parts)?
+        } else {
+            let parts = parts.zip(devices).map(|((listeners, sleeper), devices)| transports::Parts {
+                listeners,
+                sleeper,
+                devices,
+            });
+            Self::launch::<Transports>(plan, backing, wakers, parts)?
+        };
+        fleet.addresses = addresses;
+        fleet.interfaces = interfaces;
+        Ok(fleet)
+    }
+
+    /// Starts the threads, each over the transport made from its part of `parts`.
+    fn launch<T: Driven + 'static>(
+        plan: &Plan,
+        backing: Backing,
+        wakers: Vec<Waker>,
+        parts: impl Iterator<Item = T::Parts>,
+    ) -> Result<Self, StartError> {
+        let clock = Clock::start();
+        let stop = Arc::new(AtomicBool::new(false));
+        let Backing { key, ports } = backing;
         let mut ports = ports.into_iter();
         let progress = Arc::new(Progress::default());
         let mut rng = Rng::with_seed(plan.seed);
         let mut shards = Vec::new();
         let (started, starts) = bounded(usize::from(plan.shards));
-        let parts = listeners.into_iter().zip(sleepers).zip(mesh(plan.shards));
-        for (number, ((listeners, sleeper), mesh)) in parts.enumerate() {
+        for (number, (transport, mesh)) in parts.zip(mesh(plan.shards)).enumerate() {
             let (sender, commands) = bounded(COMMANDS);
             let setup = Setup {
                 shard: number as u16,
@@ -186,10 +230,9 @@ impl Fleet {
                 mono: clock.mono(),
                 wall: clock.wall(),
             };
-            let seat = Seat {
+            let seat = Seat::<T> {
                 setup,
-                listeners,
-                sleeper,
+                transport,
                 started: started.clone(),
                 mesh,
                 commands,
@@ -215,7 +258,12 @@ impl Fleet {
                 return Err(error);
             }
         }
-        Ok(Self { shards, addresses, stop })
+        Ok(Self { shards, addresses: Vec::new(), interfaces: Vec::new(), stop })
+    }
+
+    /// The interfaces served past the kernel.
+    pub fn interfaces(&self) -> &[Served] {
+        &self.interfaces
     }
 
     /// The addresses listened on, with the ports the system chose.
@@ -284,7 +332,7 @@ impl Fleet {
     }
 }
 
-impl Seat {
+impl<T: Driven> Seat<T> {
     fn run(self) {
         if let Some(core) = self.core {
             let mut set = rustix::thread::CpuSet::new();
@@ -294,8 +342,7 @@ impl Seat {
         }
         let Self {
             setup,
-            listeners,
-            sleeper,
+            transport,
             started,
             mesh,
             commands,
@@ -307,15 +354,15 @@ impl Seat {
             progress,
             ..
         } = self;
-        let sockets = match Sockets::new(listeners, sleeper) {
-            Ok(sockets) => sockets,
+        let transport = match T::make(transport, setup.seed, setup.mono) {
+            Ok(transport) => transport,
             Err(error) => {
                 let _ = started.send(Err(error.into()));
                 return;
             }
         };
         let (number, shards) = (setup.shard, setup.shards);
-        let mut shard = Shard::new(setup, sockets, mesh, commands);
+        let mut shard = Shard::new(setup, transport, mesh, commands);
         if let Some(port) = storage
             && let Err(error) = load(&mut shard, port, shards, &progress, &wakers, clock, &stop)
         {
@@ -368,8 +415,8 @@ impl Seat {
 }
 
 /// Loads what was found for a shard, and waits until every shard has.
-fn load(
-    shard: &mut Shard<Sockets>,
+fn load<T: Driven>(
+    shard: &mut Shard<T>,
     port: StoragePort,
     shards: u16,
     progress: &Progress,
@@ -377,7 +424,7 @@ fn load(
     clock: Clock,
     stop: &AtomicBool,
 ) -> Result<(), LoadError> {
-    let turn = |shard: &mut Shard<Sockets>| {
+    let turn = |shard: &mut Shard<T>| {
         for woken in shard.load_turn(clock.mono(), clock.wall()).iter() {
             if let Some(waker) = wakers.get(usize::from(woken)) {
                 waker.wake();
@@ -423,7 +470,13 @@ fn load(
 
 /// Whether a shard that was told to shut down may go: it has nothing left to do, and no other shard can give
 /// it anything.
-fn is_over(shard: &Shard<Sockets>, number: u16, shards: u16, progress: &Progress, wakers: &[Waker]) -> bool {
+fn is_over<T: Driven>(
+    shard: &Shard<T>,
+    number: u16,
+    shards: u16,
+    progress: &Progress,
+    wakers: &[Waker],
+) -> bool {
     let bit = 1u64 << number;
     if !shard.is_shut_down() {
         if progress.drained.load(Ordering::Acquire) & bit != 0 {

@@ -2,7 +2,7 @@
 //! answers go back by the sender that came with the question.
 
 use crossbeam_channel::Sender;
-use pelton_base::Key;
+use pelton_base::{InterfaceFigures, Key};
 use pelton_broker::access::Decision;
 use pelton_broker::counters::Tally;
 use pelton_broker::effects::Ask;
@@ -70,6 +70,8 @@ pub struct Snapshot {
     pub turns: u64,
     /// What the transport counted, by name.
     pub transport: Vec<(&'static str, u64)>,
+    /// The same of each interface served past the kernel.
+    pub interfaces: Vec<InterfaceFigures>,
 }
 
 /// Questions of a shard to whoever decides on access.

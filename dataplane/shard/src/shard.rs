@@ -300,6 +300,7 @@ impl<T: ByteStreams> Shard<T> {
             filters: broker.router().filter_count(),
             turns: self.turns,
             transport: self.transport.figures(),
+            interfaces: self.transport.interfaces(),
         }
     }
 

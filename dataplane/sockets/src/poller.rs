@@ -35,7 +35,7 @@ impl Poller {
         Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(number), flags)?)
     }
 
-    /// Registers a listener or a waker: level-triggered, so that what is left over is reported again.
+    /// Registers a listener, a waker or a device: level-triggered, so that what is left over is reported again.
     pub(crate) fn add_level(&self, fd: impl AsFd, number: u64) -> std::io::Result<()> {
         Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?)
     }

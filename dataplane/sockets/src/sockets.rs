@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use pelton_base::{
     ByteStreams, Counters, Ending, Key, Mono, Peer, SendQueue, SharedLogs, Slots, StreamEnd, StreamEvent,
@@ -36,6 +36,7 @@ const REST_MS: u64 = 100;
 /// Numbers below this are registered by connections; see [`Poller`].
 const LISTENER: u64 = 1 << 63;
 const WAKER: u64 = u64::MAX;
+const DEVICE: u64 = u64::MAX - 1;
 
 counter_set! {
     /// What the transport counts.
@@ -115,6 +116,8 @@ pub struct Sockets {
     counters: Counters<SocketCounter>,
     now: Mono,
     polled: bool,
+    /// A descriptor that is only watched became ready.
+    device_ready: bool,
 }
 
 impl Sockets {
@@ -143,7 +146,21 @@ impl Sockets {
             counters: Counters::default(),
             now: Mono(0),
             polled: false,
+            device_ready: false,
         })
+    }
+
+    /// Makes a descriptor's readiness end a wait, too. Whoever owns it reads from it.
+    ///
+    /// # Errors
+    /// If the system refuses it.
+    pub fn watch(&self, device: impl AsFd) -> std::io::Result<()> {
+        self.poller.add_level(device, DEVICE)
+    }
+
+    /// Undoes [`Sockets::watch`].
+    pub fn unwatch(&self, device: impl AsFd) {
+        self.poller.remove(device);
     }
 
     /// The thread that drives this transport is about to sleep, or awake.
@@ -157,6 +174,7 @@ impl Sockets {
             || !self.ready.is_empty()
             || !self.again.is_empty()
             || !self.accepting.is_empty()
+            || self.device_ready
     }
 
     /// Bytes of memory a connection costs here.
@@ -166,13 +184,14 @@ impl Sockets {
 
     /// Sorts what the kernel reported.
     fn sort_events(&mut self) {
+        self.device_ready = false;
         for ready in self.poller.ready() {
-            if ready.number == WAKER {
-                self.sleeper.drain();
-                continue;
-            }
             if ready.number & LISTENER != 0 {
-                self.accepting.push((ready.number & !LISTENER) as usize);
+                match ready.number {
+                    WAKER => self.sleeper.drain(),
+                    DEVICE => self.device_ready = true,
+                    listener => self.accepting.push((listener & !LISTENER) as usize),
+                }
                 continue;
             }
             let key = Key::from_u64(ready.number);

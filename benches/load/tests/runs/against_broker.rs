@@ -15,6 +15,7 @@ use crate::load;
 fn start(shards: u16) -> (Fleet, u16) {
     let plan = Plan {
         binds: vec![Bind { address: SocketAddr::from(([127, 0, 0, 1], 0)) }],
+        interfaces: Vec::new(),
         shards,
         cores: Vec::new(),
         idle: Idle { spin_us: 0 },

@@ -20,6 +20,7 @@ use pelton_sockets::Bind;
 pub(crate) fn start(shards: u16, settings: Settings) -> (Fleet, SocketAddr) {
     let plan = Plan {
         binds: vec![Bind { address: SocketAddr::from(([127, 0, 0, 1], 0)) }],
+        interfaces: Vec::new(),
         shards,
         cores: Vec::new(),
         idle: Idle { spin_us: 0 },

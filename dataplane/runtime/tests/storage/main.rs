@@ -79,6 +79,7 @@ fn serve(
 fn start(shards: u16, store: ReferenceStore) -> (Fleet, SocketAddr, Disk) {
     let plan = Plan {
         binds: vec![Bind { address: SocketAddr::from(([127, 0, 0, 1], 0)) }],
+        interfaces: Vec::new(),
         shards,
         cores: Vec::new(),
         idle: Idle { spin_us: 0 },
