@@ -136,6 +136,9 @@ impl Broker {
                     kicked: false,
                     waiting: None,
                 });
+                if self.core.persist.endings.holds(hash, false) {
+                    return self.core.persist.endings.wait(hash, claimant);
+                }
                 self.peers.reply(shard, Reply::Granted { link }, &[]);
             }
         }

@@ -265,6 +265,10 @@ impl Broker {
         session.will = request.will.take();
         request.session = session_key;
         request.resumed = resumed.is_some();
+        if self.core.persist.endings.holds(session.client_hash, session.stored) {
+            session.stored &= request.resumed;
+            return self.wait_for_end(key, request);
+        }
         if session.stored {
             return self.store_connect(key, request);
         }

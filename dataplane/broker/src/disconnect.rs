@@ -2,13 +2,13 @@
 
 use pelton_base::{Ending, Key, Wall};
 use pelton_mqtt::{Disconnect, FixedHeader, ReasonCode, Sender, Version};
-use pelton_storage_ops::OpKind;
 
 use crate::broker::{Broker, Handled};
 use crate::counters::{Dropped, Ended, Traffic};
 use crate::inflight::Delivery;
 use crate::link::State;
 use crate::message::MessageId;
+use crate::persist::ending::HandOver;
 use crate::session::NEVER_EXPIRES;
 use crate::shared::GroupRef;
 
@@ -144,7 +144,7 @@ impl Broker {
         if session.stored {
             let messages = session.backlog.as_ref().map_or(0, |backlog| backlog.messages);
             self.core.tally.dropped.add_n(Dropped::SessionEnded, u64::from(messages));
-            self.core.persist.push(OpKind::EndSession { session: session.id() }, &[]);
+            self.end_stored(session.id(), session.client_hash);
         }
         let Some(mut window) = session.window.take() else { return };
         for delivery in window.inflight.drain() {
@@ -198,18 +198,15 @@ impl Broker {
             self.tell_presence(group, session_key, false);
         }
         for (group, message, sequence) in back {
+            if let Some(from) = from {
+                self.hand_over(HandOver { from, sequence, group, message });
+                continue;
+            }
             let stored = self.core.messages.get(message);
             let body = [stored.topic, stored.forwarded, stored.payload].concat();
             let publication = stored.over(&body);
-            match from {
-                Some(id) => self.hand_over(id, sequence, &publication, |broker| {
-                    broker.return_to_group(group, session_key, &publication);
-                }),
-                None => {
-                    self.return_to_group(group, session_key, &publication);
-                    self.core.persist.seal(&publication);
-                }
-            }
+            self.return_to_group(group, session_key, &publication);
+            self.core.persist.seal(&publication);
             self.core.messages.release(message);
         }
     }

@@ -13,6 +13,7 @@
 //! | [`deliver`] | the delivery of one message to one stored session |
 //! | [`acknowledge`] | what acknowledgements mean to storage |
 //! | [`connect`] | CONNECT and SUBSCRIBE with storage |
+//! | [`ending`] | the end of sessions, and messages that leave one queue for another |
 //! | [`page`] | reading a queue back |
 //! | [`promise`] | what was promised, and what happens when it is decided |
 //! | [`fault`] | storage that is full or failing |
@@ -24,6 +25,7 @@ mod acknowledge;
 pub mod backlog;
 mod connect;
 mod deliver;
+pub(crate) mod ending;
 mod fault;
 pub(crate) mod group;
 mod image;
@@ -39,6 +41,7 @@ use pelton_base::{HashKey, Key, Wall};
 use pelton_storage_ops::{Batch, Group, MessageHead, OpKind, PageRequest, SessionId, Target};
 
 use crate::message::Publication;
+use crate::persist::ending::Endings;
 use crate::persist::fault::Fault;
 use crate::persist::promise::{Promise, What};
 use crate::session::Session;
@@ -74,15 +77,15 @@ pub(crate) struct Persist {
     promises: VecDeque<Promise>,
     requests: Vec<PageRequest>,
     last_token: u64,
-    /// Sessions whose pages are asked for, by token; groups apart, with where the page begins.
-    asked: HashMap<u64, Key, HashKey>,
+    /// Sessions whose pages are asked for, by token, with their serial numbers; groups apart, with where the page
+    /// begins.
+    asked: HashMap<u64, (Key, u64), HashKey>,
     groups_asked: HashMap<u64, (SessionId, u64), HashKey>,
     /// Sessions whose CONNACK waits, with their connections.
     pub(crate) connecting: HashMap<u32, Key, HashKey>,
     /// Queues of shared groups found at the start, until a member joins.
     pub(crate) groups_found: HashMap<Box<str>, load::GroupFound, HashKey>,
-    /// Messages on their way back to a group: not to be delivered here if they are read meanwhile.
-    pub(crate) handed_on: HashMap<(u64, u64), (), HashKey>,
+    pub(crate) endings: Endings,
     /// Some retained messages that storage has found no room here.
     pub(crate) retained_left_out: bool,
     pub(crate) fault: Fault,
@@ -111,7 +114,7 @@ impl Persist {
             groups_asked: HashMap::with_hasher(key),
             connecting: HashMap::with_hasher(key),
             groups_found: HashMap::with_hasher(key),
-            handed_on: HashMap::with_hasher(key),
+            endings: Endings::new(key),
             retained_left_out: false,
             fault: Fault::default(),
             scratch: Vec::new(),
@@ -188,6 +191,20 @@ impl Persist {
     /// Whether no retained message is in storage that is not here.
     pub(crate) fn has_retained_as_here(&self) -> bool {
         self.number() == self.done && !self.retained_left_out && !self.fault.has_topics()
+    }
+
+    /// Whether a page of a session is under way.
+    fn is_reading(&self, serial: u64) -> bool {
+        self.asked.values().any(|&(_, asked)| asked == serial)
+    }
+
+    /// From here on operations take effect together, or fail together.
+    fn begin_group(&mut self) {
+        self.group = Some(self.new_group(1));
+    }
+
+    fn end_group(&mut self) {
+        self.group = None;
     }
 
     /// A group for a publish that other shards have parts in.

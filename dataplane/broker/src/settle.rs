@@ -82,10 +82,7 @@ impl Broker {
                 self.peers.reply(shard, Reply::Settled { settle, result }, &[]);
             }
             Then::Leave { session, sequence } => {
-                self.core.persist.handed_on.remove(&(session.serial, sequence));
-                if let Settled::Ok { .. } = result {
-                    self.core.persist.push(OpKind::Done { session, sequence }, &[]);
-                }
+                self.handed_over(session, sequence, matches!(result, Settled::Ok { .. }));
             }
         }
     }

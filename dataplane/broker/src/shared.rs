@@ -19,7 +19,8 @@ use crate::counters::Dropped;
 use crate::deliver::Terms;
 use crate::message::{Lazy, Publication};
 use crate::peers::{Item, PublishHead};
-use crate::persist::group::GroupStore;
+use crate::persist::ending::HandOver;
+use crate::persist::group::{GroupStore, Made};
 use crate::queue::{Queue, Queued};
 use crate::router::{FilterId, Options};
 use crate::settings::SharedStrategy;
@@ -187,10 +188,11 @@ impl Groups {
     }
 
     /// A group's queue could not be made in storage.
-    pub(crate) fn forget_store(&mut self, session: SessionId) {
-        let stores = self.groups.iter_mut().flatten().map(|group| &mut group.store);
-        for store in stores.filter(|store| store.as_ref().is_some_and(|store| store.session == session)) {
-            *store = None;
+    pub(crate) fn unmake_store(&mut self, session: SessionId) {
+        if let Some(group) = self.of_store(session).and_then(|group| self.get_mut(group))
+            && let Some(store) = &mut group.store
+        {
+            store.made = Made::No;
         }
     }
 
@@ -374,28 +376,23 @@ impl Broker {
                 return;
             }
             let store = group.store.as_ref().map(|store| store.session);
-            let Some(queued) = group.queue.pop() else { return };
-            let stored = self.core.messages.get(queued.message);
+            let Some(Queued { message, sequence, .. }) = group.queue.pop() else { return };
+            let stored = self.core.messages.get(message);
             if stored.is_expired(self.core.wall) {
                 self.core.tally.dropped.add(Dropped::Expired);
                 if let Some(session) = store {
-                    self.core.persist.push(OpKind::Done { session, sequence: queued.sequence }, &[]);
+                    self.core.persist.push(OpKind::Done { session, sequence }, &[]);
                 }
+            } else if let Some(from) = store {
+                self.hand_over(HandOver { from, sequence, group: group_ref, message });
+                continue;
             } else {
                 let body = [stored.topic, stored.forwarded, stored.payload].concat();
                 let publication = stored.over(&body);
-                let me = self.me;
-                match store {
-                    Some(session) => self.hand_over(session, queued.sequence, &publication, |broker| {
-                        broker.give_to_member(group_ref, &publication, me);
-                    }),
-                    None => {
-                        self.give_to_member(group_ref, &publication, me);
-                        self.core.persist.seal(&publication);
-                    }
-                }
+                self.give_to_member(group_ref, &publication, self.me);
+                self.core.persist.seal(&publication);
             }
-            self.core.messages.release(queued.message);
+            self.core.messages.release(message);
         }
     }
 

@@ -5,6 +5,7 @@ use pelton_mqtt::{ReasonCode, TopicFilter};
 use pelton_storage_ops::OpKind;
 
 use crate::broker::Broker;
+use crate::claim::Claimant;
 use crate::connect::ConnectRequest;
 use crate::counters::Ended;
 use crate::link::State;
@@ -42,6 +43,8 @@ impl Broker {
         self.refuse_connect(key, request.version, ReasonCode::QuotaExceeded);
         if let Some(session) = self.core.sessions.get_mut(request.session) {
             session.will = None;
+            // Storage does not have it.
+            session.stored = false;
         }
         self.end_session(request.session);
         self.give_back(key, &request.client_id);
@@ -54,10 +57,40 @@ impl Broker {
             return;
         }
         self.core.persist.connecting.remove(&session.index);
-        if let Some(session) = self.core.sessions.get_mut(session) {
-            session.will = None;
+        let Some(entry) = self.core.sessions.get_mut(session) else { return };
+        entry.will = None;
+        if entry.stored {
+            self.go_offline(session);
+        } else {
+            // Nobody was told of it.
+            self.end_session(session);
         }
-        self.go_offline(session);
+    }
+
+    /// A CONNECT that begins anew waits until what its client had before is gone.
+    pub(crate) fn wait_for_end(&mut self, key: Key, request: Box<ConnectRequest>) {
+        let hash = self.core.sessions.hash(&request.client_id);
+        self.core.persist.connecting.insert(request.session.index, key);
+        self.core.persist.endings.wait(hash, Claimant::Here(key));
+        if let Some(link) = self.core.links.get_mut(key) {
+            link.extra().connect = Some(request);
+        }
+    }
+
+    /// What the client of a connection had before is gone: CONNECT goes on.
+    pub(crate) fn former_session_is_gone(&mut self, key: Key) {
+        let Some(link) = self.core.links.get_mut(key) else { return };
+        if link.state != State::Claiming {
+            return;
+        }
+        let Some(request) = link.extra.as_mut().and_then(|extra| extra.connect.take()) else { return };
+        self.core.persist.connecting.remove(&request.session.index);
+        let Some(session) = self.core.sessions.get_mut(request.session) else { return };
+        session.stored = session.is_persistent();
+        if session.stored {
+            return self.store_connect(key, request);
+        }
+        self.finish_connect(key, *request);
     }
 
     /// Stages a subscription of a stored session.

@@ -105,6 +105,7 @@ impl Broker {
         for answer in answers {
             self.core.persist.promise(first, u32::MAX, answer);
         }
+        self.ask_for_room();
         self.waiting_for_room = true;
     }
 
@@ -145,9 +146,14 @@ impl Broker {
         }
     }
 
+    /// Storage is tried again in a while.
+    pub(crate) fn open_fault(&mut self) {
+        self.core.persist.fault.state = State::Open(self.core.mono.plus_ms(PROBE_MS));
+    }
+
     /// Operations failed: takes back what was counted on, and remembers what to try again.
     pub(crate) fn undo(&mut self, failed: &[(u64, Failure)], batches: &[Batch]) {
-        self.core.persist.fault.state = State::Open(self.core.mono.plus_ms(PROBE_MS));
+        self.open_fault();
         for (_, failure) in failed {
             let why = match failure {
                 Failure::Full => Stored::Full,
@@ -164,22 +170,25 @@ impl Broker {
             match step.op.kind {
                 OpKind::Enqueue { message, .. } => {
                     for target in step.targets {
-                        if let Some(key) = key_of(target.session) {
-                            self.undo_target(key, target, message.body_len());
+                        match key_of(target.session) {
+                            Some(key) => self.undo_target(key, target, message.body_len()),
+                            None => self.undo_group_target(target.session, target.sequence),
                         }
                     }
                 }
                 OpKind::PutSession { session, .. } => {
                     match key_of(session) {
                         Some(key) => self.core.persist.fault.sessions.push(key),
-                        // A group's: it is made anew with the next message.
-                        None => self.groups.forget_store(session),
+                        // A group's: it is made with the next message.
+                        None => self.groups.unmake_store(session),
                     }
                 }
                 OpKind::PutRetained { message } => {
                     self.retained_failed(&step.bytes[..usize::from(message.topic)]);
                 }
                 OpKind::EndRetained { .. } => self.retained_failed(step.bytes),
+                OpKind::Done { session, sequence }
+                    if step.op.group.is_some() && self.is_with_hand_over(session, sequence) => {}
                 OpKind::EndSession { .. }
                 | OpKind::EndSubscription { .. }
                 | OpKind::Released { .. }

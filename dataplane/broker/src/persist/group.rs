@@ -21,8 +21,19 @@ pub(crate) struct GroupStore {
     pub(crate) session: SessionId,
     /// The sequence number of the next message.
     next: u64,
+    pub(crate) made: Made,
     /// What is being read at the start, before what came since.
     found: Option<Queue>,
+}
+
+/// Whether a group's queue exists in storage.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Made {
+    No,
+    /// It does if the operation of this number succeeds. Until that is known it is made again with every
+    /// message: a message for a queue that does not exist goes nowhere.
+    By(u64),
+    Yes,
 }
 
 impl Group {
@@ -60,12 +71,11 @@ impl Broker {
             let filter = self.router.text(filter);
             let slot = home_slot(self.key, &name, &filter).0;
             let session = SessionId { slot, serial: self.next_serial().0 };
-            self.core.persist.seal(publication);
-            self.put_group(session, &name, &filter);
             if let Some(entry) = self.groups.get_mut(group) {
-                entry.store = Some(Box::new(GroupStore { session, next: 0, found: None }));
+                entry.store = Some(Box::new(GroupStore { session, next: 0, made: Made::No, found: None }));
             }
         }
+        self.make_store(group, publication);
         let Some(store) = self.groups.get_mut(group).and_then(|entry| entry.store.as_mut()) else { return 0 };
         let sequence = store.next;
         store.next += 1;
@@ -74,6 +84,29 @@ impl Broker {
             Target { session, sequence, qos: qos as u8, retain: false, packet_id: 0, identifiers: 0 };
         self.core.persist.target(target, &[]);
         sequence
+    }
+
+    /// Makes a group's queue in storage if it is not known to be there.
+    fn make_store(&mut self, group: GroupRef, publication: &Publication<'_>) {
+        let Some(entry) = self.groups.get_mut(group) else { return };
+        let (name, filter) = (entry.name.clone(), entry.filter);
+        let Some(store) = &mut entry.store else { return };
+        match store.made {
+            Made::Yes => return,
+            Made::By(number) if self.core.persist.is_done(number) => {
+                store.made = Made::Yes;
+                return;
+            }
+            Made::No | Made::By(_) => {}
+        }
+        let session = store.session;
+        self.core.persist.seal(publication);
+        let number = self.core.persist.number();
+        let filter = self.router.text(filter);
+        self.put_group(session, &name, &filter);
+        if let Some(store) = self.groups.get_mut(group).and_then(|entry| entry.store.as_mut()) {
+            store.made = Made::By(number);
+        }
     }
 
     /// A group that has its first member may have a queue from before the start.
@@ -92,7 +125,8 @@ impl Broker {
         let Some(group) = self.groups.named(name, filter) else { return false };
         let Some(entry) = self.groups.get_mut(group) else { return false };
         let GroupFound { session, next } = found;
-        entry.store = Some(Box::new(GroupStore { session, next, found: Some(Queue::default()) }));
+        entry.store =
+            Some(Box::new(GroupStore { session, next, made: Made::Yes, found: Some(Queue::default()) }));
         Self::read_group(&mut self.core.persist, session, 0);
         true
     }
@@ -123,6 +157,15 @@ impl Broker {
             sequence: entry.sequence,
         });
         true
+    }
+
+    /// A message could not be stored in a group's queue: it is not there after all. Its publisher is told.
+    pub(crate) fn undo_group_target(&mut self, session: SessionId, sequence: u64) {
+        let Some(group) = self.groups.of_store(session).and_then(|group| self.groups.get_mut(group)) else {
+            return;
+        };
+        let messages = &mut self.core.messages;
+        group.queue.retain(|queued| queued.sequence != sequence, |queued| messages.release(queued.message));
     }
 
     /// A group's queue is read to its end: what came since is behind it.

@@ -130,7 +130,7 @@ impl Broker {
             let older = other_count.is_some_and(|other| other > count);
             self.core.tally.stored.add(Stored::Superseded);
             if older {
-                self.core.persist.push(OpKind::EndSession { session: id }, &[]);
+                self.end_stored(id, client_hash);
                 return Ok(());
             }
             self.end_session(other);

@@ -54,7 +54,7 @@ impl Core {
         let from = backlog.read_from;
         let shard = persist.batch.shard;
         persist.requests.push(PageRequest { token, shard, session: id, from, messages_max, bytes_max });
-        persist.asked.insert(token, session_key);
+        persist.asked.insert(token, (session_key, id.serial));
     }
 }
 
@@ -68,7 +68,7 @@ struct Found<'a> {
 impl Broker {
     /// A page that was asked for.
     pub fn handle_page(&mut self, page: &Page) {
-        let Some(session_key) = self.core.persist.asked.remove(&page.token) else { return };
+        let Some((session_key, serial)) = self.core.persist.asked.remove(&page.token) else { return };
         if session_key.is_none() {
             return self.take_group_page(page);
         }
@@ -76,11 +76,15 @@ impl Broker {
             let asked = session.backlog.as_ref().and_then(|backlog| backlog.reader.as_ref());
             asked.is_some_and(|reader| reader.asked == Some(page.token))
         });
-        if !live {
-            return;
+        if live {
+            self.core.take_page(session_key, page);
         }
-        self.core.take_page(session_key, page);
-        self.core.pump(session_key);
+        if !self.core.persist.is_reading(serial) {
+            self.forget_what_left(serial);
+        }
+        if live {
+            self.core.pump(session_key);
+        }
     }
 }
 
@@ -108,9 +112,7 @@ impl Core {
                 break;
             }
             backlog.read_from = entry.sequence + 1;
-            if persist.handed_on.contains_key(&(id.serial, entry.sequence))
-                || persist.fault.is_over(id, entry.sequence)
-            {
+            if persist.endings.is_handed_on(id, entry.sequence) || persist.fault.is_over(id, entry.sequence) {
                 continue;
             }
             if let Phase::Released(packet_id) = entry.phase
@@ -213,7 +215,7 @@ impl Broker {
         let token = persist.last_token;
         let shard = persist.batch.shard;
         persist.requests.push(PageRequest { token, shard, session, from, messages_max, bytes_max });
-        persist.asked.insert(token, Key::NONE);
+        persist.asked.insert(token, (Key::NONE, session.serial));
         persist.groups_asked.insert(token, (session, from));
     }
 

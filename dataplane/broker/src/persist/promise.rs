@@ -2,7 +2,7 @@
 
 use pelton_base::Key;
 use pelton_mqtt::{Ack, PacketId, PacketType, ReasonCode};
-use pelton_storage_ops::{Batch, Completion, PageRequest};
+use pelton_storage_ops::{Batch, Completion, PageRequest, SessionId};
 
 use crate::broker::Broker;
 use crate::peers::Settled;
@@ -27,6 +27,12 @@ pub(crate) enum What {
     Pubrel(Key, PacketId),
     /// A publisher that is sent PUBCOMP.
     Pubcomp(Key, PacketId, ReasonCode),
+    /// Messages that storage refused.
+    Room,
+    /// A client whose session has ended, by the hash of its id.
+    Ended(u64),
+    /// A message that was handed on and leaves the queue it was in.
+    Left(SessionId, u64),
 }
 
 /// Waits for the operations from `first` up to `end`.
@@ -109,7 +115,7 @@ impl Broker {
         match what {
             What::Nothing => {}
             // What failed is tried again, and the answer follows then.
-            What::Pubrel(..) | What::Pubcomp(..) | What::Unsuback(..) if failed => {
+            What::Pubrel(..) | What::Pubcomp(..) | What::Unsuback(..) | What::Ended(..) if failed => {
                 self.core.persist.fault.keep(what);
             }
             What::Settle(settle) => {
@@ -128,6 +134,11 @@ impl Broker {
                 }
                 self.core.pump(session);
             }
+            // Asked again when storage is tried again.
+            What::Room if failed => {}
+            What::Room => self.hand_over_again(),
+            What::Ended(client_hash) => self.session_is_gone(client_hash),
+            What::Left(from, sequence) => self.has_left(from, sequence),
             What::Connack(link) => self.connect_is_stored(link, failed),
             What::Suback(place) => self.subscribe_is_stored(place, failed),
             What::Unsuback(link, bytes) => {

@@ -31,6 +31,23 @@ pub(crate) struct InHand {
     record: Option<Key>,
 }
 
+impl InHand {
+    /// Something begins whose parts are waited for with `settlement`.
+    pub(crate) fn open(&mut self, settlement: Settlement) {
+        *self = Self { template: Some(settlement), record: None };
+    }
+
+    /// Whether some part is waited for.
+    pub(crate) fn is_open(&self) -> bool {
+        self.record.is_some()
+    }
+
+    /// All parts are known; whether any is waited for.
+    pub(crate) fn close(&mut self) -> bool {
+        std::mem::take(self).record.is_some()
+    }
+}
+
 impl Broker {
     /// Whether a publication's promises concern storage.
     #[inline]
@@ -143,29 +160,6 @@ impl Broker {
         }
     }
 
-    /// A message goes from one stored queue to another, by `give`: it leaves the first when it is in the
-    /// second.
-    pub(crate) fn hand_over(
-        &mut self,
-        from: SessionId,
-        sequence: u64,
-        publication: &Publication<'_>,
-        give: impl FnOnce(&mut Self),
-    ) {
-        self.in_hand = InHand { template: Some(Settlement::leave(from, sequence)), record: None };
-        give(self);
-        self.core.persist.seal(publication);
-        match self.taken(true, false) {
-            Taken::Settled { .. } => {
-                // In one batch: both or neither.
-                self.core.persist.push(OpKind::Done { session: from, sequence }, &[]);
-            }
-            Taken::Waits(_) => {
-                self.core.persist.handed_on.insert((from.serial, sequence), ());
-            }
-        }
-    }
-
     fn route_stored(&mut self, publication: &Publication<'_>, topic: TopicId, set_retained: bool) -> bool {
         if set_retained {
             self.set_retained(publication);
@@ -178,7 +172,7 @@ impl Broker {
 
     /// What was staged from `first` on is a part to wait for. It can be settled early only if all of it is
     /// deliveries.
-    fn promise_part(&mut self, first: u64, more: bool) {
+    pub(crate) fn promise_part(&mut self, first: u64, more: bool) {
         let end = self.core.persist.number();
         if first == end || (self.in_hand.template.is_none() && self.in_hand.record.is_none()) {
             return;
