@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Config;
+use crate::config::interfaces::{self, Interface};
 
 /// An MQTT broker that runs each connection to completion on one core.
 #[derive(Debug, Parser)]
@@ -51,6 +52,10 @@ pub(crate) struct Serve {
     /// Listen here instead of where the configuration says; may be given several times
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) bind: Vec<SocketAddr>,
+    /// Serve this network interface past the kernel, by the broker's own TCP, with these addresses of its own. MODE is
+    /// tap. May be given several times; adds to the configuration, where addresses may stand too
+    #[arg(long, value_name = "MODE:NAME[=ADDRESS/PREFIX,...]")]
+    pub(crate) interface: Vec<Interface>,
     /// How many cores work, instead of what the configuration says; 0 for one per core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=64))]
     pub(crate) shards: Option<u16>,
@@ -64,6 +69,9 @@ impl Serve {
     pub(crate) fn apply(&self, config: &mut Config) {
         if !self.bind.is_empty() {
             config.listen.tcp.clone_from(&self.bind);
+        }
+        for interface in &self.interface {
+            interfaces::add(&mut config.interfaces, interface);
         }
         if let Some(shards) = self.shards {
             config.shards.count = shards;

@@ -9,6 +9,7 @@
 mod dump;
 mod environment;
 mod file;
+pub(crate) mod interfaces;
 pub(crate) mod keys;
 mod nearest;
 mod problem;
@@ -22,6 +23,7 @@ use pelton_broker::Settings;
 
 pub(crate) use dump::dump;
 pub(crate) use environment::variable as environment_variable;
+pub(crate) use interfaces::Interface;
 pub(crate) use problem::Problem;
 pub(crate) use rules::RULE_KEYS;
 
@@ -30,6 +32,8 @@ pub(crate) use rules::RULE_KEYS;
 pub(crate) struct Config {
     /// Where to listen.
     pub(crate) listen: Listen,
+    /// What is served past the kernel.
+    pub(crate) interfaces: Vec<Interface>,
     /// How many cores work, and how.
     pub(crate) shards: Shards,
     /// What the broker is told.
@@ -136,6 +140,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: Listen { tcp: Listen::default_tcp() },
+            interfaces: Vec::new(),
             shards: Shards::default(),
             broker: Settings::default(),
             storage: Storage {
@@ -222,6 +227,9 @@ impl Config {
         }
         if self.storage.map_bytes > self.storage.bytes_max {
             add("[storage] map_bytes", "it is larger than bytes_max".into());
+        }
+        for (place, text) in interfaces::contradictions(&self.interfaces) {
+            add(&place, text);
         }
         problems
     }

@@ -24,23 +24,37 @@ use std::sync::Arc;
 
 use clap::Parser;
 use cli::{Cli, Command, ConfigCommand, Serve, Source};
+use config::interfaces::{Interface, Mode};
 use config::{Config, Problem, StoragePolicy};
 use exit::Exit;
 use pelton_base::Rng;
 use pelton_broker::Settings;
-use pelton_runtime::{Backing, Fleet, Idle, Plan, StartError};
+use pelton_packet::PacketDrop;
+use pelton_runtime::{Backing, Fleet, Idle, InterfaceKind, InterfacePlan, Plan, StartError};
 use pelton_sockets::{Bind, SocketCounter};
 use pelton_storage_lmdb::StoreEvent;
+use pelton_tap::{TapCounter, TapDrop};
+use pelton_tcp::{TcpCounter, TcpDrop};
 use service::Broker;
 use store::Store;
-use sys::reasons::{STORAGE, Set, TRANSPORT};
+use sys::reasons::{INTERFACE, INTERFACE_DROPPED, STORAGE, Set, TRANSPORT};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What the transports and the store compiled in count.
-const COUNTERS: [Set; 2] =
-    [Set::of::<SocketCounter>(TRANSPORT, "Kernel sockets."), Set::of::<StoreEvent>(STORAGE, "The store.")];
+const COUNTERS: [Set; 7] = [
+    Set::of::<SocketCounter>(TRANSPORT, "Kernel sockets."),
+    Set::of::<TcpCounter>(
+        INTERFACE,
+        "Our TCP on an interface that is served past the kernel. Besides these: `rung`, how it is served; `connections`, open now.",
+    ),
+    Set::of::<TapCounter>(INTERFACE, "A TAP device."),
+    Set::of::<TcpDrop>(INTERFACE_DROPPED, "Segments of an interface that were not used."),
+    Set::of::<PacketDrop>(INTERFACE_DROPPED, "Packets of an interface that were not used."),
+    Set::of::<TapDrop>(INTERFACE_DROPPED, "Frames that went no further than a TAP device."),
+    Set::of::<StoreEvent>(STORAGE, "The store."),
+];
 
 fn main() -> ExitCode {
     let exit = match Cli::parse().command {
@@ -114,7 +128,7 @@ fn start(config: &Config) -> Result<Broker, StartError> {
     let stored = config.storage.policy != StoragePolicy::Memory;
     let plan = Plan {
         binds: config.listen.tcp.iter().map(|&address| Bind { address }).collect(),
-        interfaces: Vec::new(),
+        interfaces: config.interfaces.iter().map(|interface| interface_plan(interface, config)).collect(),
         shards: config.shards.effective(),
         cores: config.shards.cores.iter().map(|&core| core.into()).collect(),
         idle: Idle { spin_us: config.shards.idle_spin_us },
@@ -138,4 +152,22 @@ fn start(config: &Config) -> Result<Broker, StartError> {
         store.end_load();
     }
     Ok(Broker { fleet, store })
+}
+
+/// How an interface is to be served.
+fn interface_plan(interface: &Interface, config: &Config) -> InterfacePlan {
+    InterfacePlan {
+        name: interface.name.clone(),
+        kind: match interface.mode {
+            Mode::Tap => InterfaceKind::Tap,
+        },
+        addresses: interface.addresses.iter().map(|cidr| cidr.address).collect(),
+        listen_ports: interface.ports.clone(),
+        mtu: (interface.mtu != 0).then_some(interface.mtu),
+        frames: interface.frames,
+        tcp: pelton_tcp::Settings {
+            connections_max: config.broker.connections_max,
+            ..pelton_tcp::Settings::default()
+        },
+    }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
-use pelton_runtime::{Fleet, StartError};
+use pelton_runtime::{Fleet, Served, StartError};
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Problem};
@@ -76,6 +76,9 @@ pub(crate) fn run(
     for address in fleet.addresses() {
         info!("listening on {address}");
     }
+    for interface in fleet.interfaces() {
+        say_interface(interface);
+    }
     info!("datapath: kernel sockets (epoll, {} shards)", fleet.len());
     let mut sys = SysTree::new(config.sys.interval_seconds);
     let mut watch = Watch::new();
@@ -124,6 +127,21 @@ fn lacks_family(refused: &io::Error) -> bool {
     use rustix::io::Errno;
     let code = Errno::from_io_error(refused);
     matches!(code, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
+}
+
+/// What is served past the kernel.
+fn say_interface(interface: &Served) {
+    let Served { name, rung, mac, addresses, listen_ports, mtu, up } = interface;
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let ports: Vec<String> = listen_ports.iter().map(ToString::to_string).collect();
+    info!(
+        "interface {name} ({rung}): {} at port {}, station {mac}, MTU {mtu}",
+        addresses.join(", "),
+        ports.join(", ")
+    );
+    if !up {
+        warn!("interface {name} is down, nobody is heard there: ip link set {name} up");
+    }
 }
 
 fn say_descriptors(config: &Config) {

@@ -203,6 +203,24 @@ pub(crate) fn text(figures: &BTreeMap<String, String>) -> String {
         ),
         format!("memory         {} bytes resident", of("pelton/memory/resident_bytes")),
     ];
+    let prefix = "$SYS/broker/pelton/interface/";
+    let interfaces = figures.keys().filter_map(|topic| topic.strip_prefix(prefix)?.strip_suffix("/rung"));
+    for name in interfaces {
+        let of = |figure: &str| of(&format!("pelton/interface/{name}/{figure}"));
+        lines.push(format!(
+            "interface      {name} ({}): {} connections, {} segments in, {} out, {} sent again",
+            of("rung"),
+            of("connections"),
+            of("segments_in"),
+            of("segments_out"),
+            of("retransmissions")
+        ));
+        let prefix = format!("{prefix}{name}/dropped/");
+        let dropped = figures.iter().filter(|(topic, count)| topic.starts_with(&prefix) && *count != "0");
+        for (topic, count) in dropped {
+            lines.push(format!("  dropped      {count} {}", &topic[prefix.len()..]));
+        }
+    }
     for set in ["dropped", "ended", "stored"] {
         let prefix = format!("$SYS/broker/pelton/{set}/");
         for (topic, count) in

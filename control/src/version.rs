@@ -7,7 +7,7 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 const COMMIT: Option<&str> = option_env!("PELTON_COMMIT");
 
 /// The ways packets can reach the broker, best first, of those compiled in.
-pub(crate) const RUNGS: &[&str] = &["kernel sockets"];
+pub(crate) const RUNGS: &[&str] = &["kernel sockets", "TAP"];
 
 /// Everything about it, a line each.
 pub(crate) fn text() -> String {

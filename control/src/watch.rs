@@ -21,7 +21,7 @@ struct Alarm {
 }
 
 /// What is watched. `docs/OPERATING.md` says what to do about each.
-const ALARMS: [Alarm; 10] = [
+const ALARMS: [Alarm; 11] = [
     Alarm {
         count: |totals| totals.transport("out_of_descriptors"),
         text: "times no connection could be accepted for want of file descriptors or memory",
@@ -64,6 +64,10 @@ const ALARMS: [Alarm; 10] = [
     Alarm {
         count: |totals| totals.tally.ended.get(Ended::ConnectTimeout),
         text: "connections closed that sent no CONNECT in time",
+    },
+    Alarm {
+        count: |totals| totals.interface("tap_gone"),
+        text: "queues of TAP devices lost: the device was taken away; make it again and restart",
     },
 ];
 

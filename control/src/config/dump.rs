@@ -1,6 +1,7 @@
 //! The configuration as an annotated file that can be used as it is.
 
 use super::Config;
+use super::interfaces;
 use super::keys::{KEYS, Key, SECTIONS};
 use super::rules::RULE_KEYS;
 use super::value::Kind;
@@ -29,6 +30,18 @@ pub(crate) fn dump(config: &Config) -> String {
             comment(&mut out, &facts(key, &defaults));
             out.push_str(&format!("{} = {}\n", key.name, key.written(config)));
         }
+    }
+    out.push('\n');
+    comment(&mut out, interfaces::HELP);
+    for key in &interfaces::KEYS {
+        let default = if key.default.is_empty() { "none" } else { key.default };
+        comment(&mut out, &format!("- {}: {}. Default: {default}. {}", key.name, key.allowed, key.help));
+    }
+    if config.interfaces.is_empty() {
+        out.push_str("#[[interface]]\n");
+    }
+    for interface in &config.interfaces {
+        out.push_str(&interfaces::write(interface));
     }
     out
 }

@@ -4,6 +4,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::interfaces;
 use super::keys::{SECTIONS, find};
 use super::nearest::{advice, nearest};
 use super::{Config, Problem};
@@ -39,6 +40,13 @@ fn sections(config: &mut Config, table: &DeTable<'_>, found: &mut Vec<(usize, St
     for (key, value) in table {
         let section = key.get_ref().as_ref();
         let at = key.span().start;
+        if section == interfaces::NAME {
+            match interfaces::read(value) {
+                Ok(read) => config.interfaces = read,
+                Err(wrongs) => found.extend(wrongs.into_iter().map(|(span, text)| (span.start, text))),
+            }
+            continue;
+        }
         if !SECTIONS.iter().any(|known| known.name == section) {
             let text = match (value.get_ref(), nearest(section, SECTIONS.iter().map(|known| known.name))) {
                 (DeValue::Table(_), Some(near)) => {
@@ -46,7 +54,7 @@ fn sections(config: &mut Config, table: &DeTable<'_>, found: &mut Vec<(usize, St
                 }
                 (DeValue::Table(_), None) => {
                     let names: Vec<&str> = SECTIONS.iter().map(|known| known.name).collect();
-                    format!("unknown section [{section}]; there are {}", names.join(", "))
+                    format!("unknown section [{section}]; there are {} and [[interface]]", names.join(", "))
                 }
                 _ => format!("unknown key `{section}` outside of any section{}", advice("", section)),
             };

@@ -1,5 +1,6 @@
 //! `docs/CONFIG.md`.
 
+use crate::config::interfaces;
 use crate::config::keys::{KEYS, SECTIONS};
 use crate::config::{Config, RULE_KEYS, environment_variable};
 
@@ -12,7 +13,7 @@ Generated from the code: `cargo run -p pelton -- docs --write docs`.
 empty file is a valid broker. `pelton check -c pelton.toml` says everything that is wrong with it; `pelton config dump`
 prints all keys with their values, as a file that can be used as it is.
 
-The later one wins: defaults, the file, the environment, the command line. Every key can be set by a variable
+The later one wins: defaults, the file, the environment, the command line. Every key but those of `[[interface]]` can be set by a variable
 `PELTON__SECTION__KEY`; its value is TOML, but text may do without quotes and lists without brackets
 (`PELTON__LISTEN__TCP=127.0.0.1:1883,[::1]:1883`). A name that is not known is an error, in the file and in the
 environment.
@@ -43,6 +44,12 @@ pub(crate) fn page() -> String {
                 }
             }
         }
+    }
+    out.push_str(&format!("\n## [[{}]]\n\n{}\n", interfaces::NAME, interfaces::HELP));
+    out.push_str("\n| key | takes | default | means |\n|---|---|---|---|\n");
+    for interfaces::TableKey { name, allowed, default, help, .. } in &interfaces::KEYS {
+        let default = if default.is_empty() { "must be there".into() } else { format!("`{default}`") };
+        out.push_str(&format!("| `{name}` | {allowed} | {default} | {help} |\n"));
     }
     out
 }

@@ -1,5 +1,6 @@
 //! The figures under mosquitto's names.
 
+use pelton_base::InterfaceFigures;
 use pelton_broker::counters::{Tally, Traffic};
 use pelton_shard::Snapshot;
 
@@ -23,6 +24,8 @@ pub(crate) struct Totals {
     pub(crate) turns: u64,
     /// What the transports counted, by name.
     pub(crate) transport: Vec<(&'static str, u64)>,
+    /// What was counted at each interface served past the kernel.
+    pub(crate) interfaces: Vec<InterfaceFigures>,
 }
 
 impl Totals {
@@ -42,10 +45,15 @@ impl Totals {
             totals.stored_bytes += shard.stored_bytes;
             totals.filters += shard.filters;
             totals.turns += shard.turns;
-            for &(name, count) in &shard.transport {
-                match totals.transport.iter_mut().find(|(known, _)| *known == name) {
-                    Some((_, sum)) => *sum += count,
-                    None => totals.transport.push((name, count)),
+            add(&mut totals.transport, &shard.transport);
+            for interface in &shard.interfaces {
+                match totals.interfaces.iter_mut().find(|known| known.name == interface.name) {
+                    Some(sum) => {
+                        sum.connections += interface.connections;
+                        add(&mut sum.figures, &interface.figures);
+                        add(&mut sum.dropped, &interface.dropped);
+                    }
+                    None => totals.interfaces.push(interface.clone()),
                 }
             }
         }
@@ -57,6 +65,30 @@ impl Totals {
         self.transport.iter().find(|(known, _)| *known == name).map_or(0, |&(_, count)| count)
     }
 
+    /// A count of the interfaces served past the kernel, all together.
+    pub(crate) fn interface(&self, name: &str) -> u64 {
+        let counts = self.interfaces.iter().flat_map(|interface| &interface.figures);
+        counts.filter(|(known, _)| *known == name).map(|(_, count)| count).sum()
+    }
+
+    /// Bytes read from clients, and written to them.
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.transport("bytes_read") + self.interface("bytes_in")
+    }
+
+    pub(crate) fn bytes_out(&self) -> u64 {
+        self.transport("bytes_written") + self.interface("bytes_out")
+    }
+
+    /// How packets reach the broker.
+    fn datapath(&self) -> String {
+        let mut ways = vec![RUNGS[0].to_owned()];
+        ways.extend(
+            self.interfaces.iter().map(|interface| format!("{} ({})", interface.rung, interface.name)),
+        );
+        ways.join(", ")
+    }
+
     pub(crate) fn traffic(&self, what: Traffic) -> u64 {
         self.tally.traffic.get(what)
     }
@@ -64,6 +96,16 @@ impl Totals {
     /// MQTT packets sent.
     pub(crate) fn packets_out(&self) -> u64 {
         self.traffic(Traffic::PublishOut) + self.traffic(Traffic::ControlOut)
+    }
+}
+
+/// Adds counts up, by name.
+fn add(sums: &mut Vec<(&'static str, u64)>, counts: &[(&'static str, u64)]) {
+    for &(name, count) in counts {
+        match sums.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += count,
+            None => sums.push((name, count)),
+        }
     }
 }
 
@@ -133,8 +175,8 @@ pub(crate) const FIGURES: &[Figure] = figures![
     "$SYS/broker/messages/received", "MQTT packets of any kind received.",
         |f| f.totals.traffic(Traffic::PacketsIn);
     "$SYS/broker/messages/sent", "MQTT packets of any kind sent.", |f| f.totals.packets_out();
-    "$SYS/broker/bytes/received", "Bytes read from clients.", |f| f.totals.transport("bytes_read");
-    "$SYS/broker/bytes/sent", "Bytes written to clients.", |f| f.totals.transport("bytes_written");
+    "$SYS/broker/bytes/received", "Bytes read from clients.", |f| f.totals.bytes_in();
+    "$SYS/broker/bytes/sent", "Bytes written to clients.", |f| f.totals.bytes_out();
     "$SYS/broker/publish/messages/received", "PUBLISH packets received.",
         |f| f.totals.traffic(Traffic::PublishIn);
     "$SYS/broker/publish/messages/sent", "PUBLISH packets sent.", |f| f.totals.traffic(Traffic::PublishOut);
@@ -154,7 +196,7 @@ pub(crate) const FIGURES: &[Figure] = figures![
         |f| f.totals.stored_messages + f.totals.retained_messages;
     "$SYS/broker/store/messages/bytes", "Their bytes.",
         |f| f.totals.stored_bytes as u64 + f.totals.retained_bytes;
-    "$SYS/broker/pelton/datapath", "How packets reach the broker.", |_f| RUNGS[0];
+    "$SYS/broker/pelton/datapath", "How packets reach the broker.", |f| f.totals.datapath();
     "$SYS/broker/pelton/shards", "Cores that work.", |f| f.totals.shards;
     "$SYS/broker/pelton/connections", "Connections open, those without a CONNECT included.",
         |f| f.totals.connections;

@@ -40,8 +40,8 @@ pub(crate) const LOADS: [Load; 9] = [
         help: "PUBLISH packets sent",
         count: |totals| totals.traffic(Traffic::PublishOut),
     },
-    Load { name: "bytes/received", help: "bytes read", count: |totals| totals.transport("bytes_read") },
-    Load { name: "bytes/sent", help: "bytes written", count: |totals| totals.transport("bytes_written") },
+    Load { name: "bytes/received", help: "bytes read", count: Totals::bytes_in },
+    Load { name: "bytes/sent", help: "bytes written", count: Totals::bytes_out },
     Load { name: "sockets", help: "connections accepted", count: |totals| totals.tally.accepted },
     Load {
         name: "connections",

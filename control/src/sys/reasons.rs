@@ -43,6 +43,25 @@ pub(crate) const STORAGE: &str = "storage";
 /// The name of the transports' set.
 pub(crate) const TRANSPORT: &str = "transport";
 
+/// The name of the sets of an interface served past the kernel, whatever it is called, and of what is dropped there.
+pub(crate) const INTERFACE: &str = "interface/NAME";
+pub(crate) const INTERFACE_DROPPED: &str = "interface/NAME/dropped";
+
+/// Topics and values of the interfaces.
+fn interfaces(totals: &Totals) -> impl Iterator<Item = (String, String)> + '_ {
+    totals.interfaces.iter().flat_map(|interface| {
+        let own = format!("interface/{}", interface.name);
+        let dropped = format!("{own}/dropped");
+        let facts = [("rung", interface.rung.to_owned()), ("connections", interface.connections.to_string())];
+        let facts = facts.map(|(name, value)| (topic(&own, name), value));
+        let figures =
+            interface.figures.iter().map(move |(name, count)| (topic(&own, name), count.to_string()));
+        let drops =
+            interface.dropped.iter().map(move |(name, count)| (topic(&dropped, name), count.to_string()));
+        facts.into_iter().chain(figures).chain(drops)
+    })
+}
+
 /// Topics and values.
 pub(crate) fn values<'a>(
     totals: &'a Totals,
@@ -60,5 +79,6 @@ pub(crate) fn values<'a>(
         .chain(named(&SETS[2], &tally.ended))
         .chain(named(&SETS[3], &tally.stored))
         .chain(totals.transport.iter().map(|(name, count)| (topic(TRANSPORT, name), count.to_string())))
+        .chain(interfaces(totals))
         .chain(storage.counters.iter().map(|(name, count)| (topic(STORAGE, name), count.to_string())))
 }

@@ -230,3 +230,87 @@ fn rules_are_obeyed_by_the_broker() {
     assert_eq!(client.subscribe("secret/x"), 0x87);
     assert_eq!(client.subscribe("open/x"), 0);
 }
+
+#[test]
+fn what_is_wrong_with_an_interface_is_said_with_its_place() {
+    let (code, lines) = check(
+        "interfaces.toml",
+        r#"[[interface]]
+name = "tap0"
+mode = "tup"
+adresses = []
+[[interface]]
+mode = "tap"
+name = "tap0#"
+addresses = ["10.0.0.0/8", "10.0.0.2", 7]
+[[interface]]
+name = "tap1"
+mode = "tap"
+addresses = ["10.0.0.2/8"]
+ports = [0]
+mtu = 100
+frames = "x"
+[interfce]
+"#,
+    );
+    assert_eq!(code, Some(2));
+    assert_eq!(
+        lines,
+        [
+            "FILE:3:8: `mode`: \"tup\" is not allowed, only \"tap\"",
+            "FILE:4:1: unknown key `adresses` in [[interface]]; did you mean `addresses`?",
+            "FILE:7:8: `name`: \"tap0#\" is not allowed, only the name of an interface, at most 15 bytes",
+            "FILE:8:14: `addresses`: 10.0.0.0/8 is not the address of a host in its network",
+            "FILE:13:10: `ports`: 0 is not allowed, only a list of whole numbers from 1 to 65535",
+            "FILE:14:7: `mtu`: 100 is not allowed, only 0, or a whole number from 576 to 9000",
+            "FILE:15:10: `frames`: \"x\" is not allowed, only a whole number from 256 to 65536",
+            "FILE:16:2: unknown section [interfce]; there are listen, shards, mqtt, storage, session, queue, retained, \
+             shared, access, sys, shutdown, log and [[interface]]",
+        ]
+    );
+    let (code, lines) = check("table.toml", "[interface]\nname = \"tap0\"\n");
+    assert_eq!((code, lines.len()), (Some(2), 1), "{lines:?}");
+    assert!(lines[0].contains("write [[interface]]"), "{lines:?}");
+    let twice = "[[interface]]\nname = \"tap0\"\nmode = \"tap\"\naddresses = [\"10.0.0.2/8\", \"10.0.0.2/9\"]\n\
+                 [[interface]]\nname = \"tap0\"\nmode = \"tap\"\n";
+    let (code, lines) = check("twice.toml", twice);
+    assert_eq!(code, Some(2));
+    assert_eq!(
+        lines,
+        [
+            "[[interface]] tap0: address 10.0.0.2 is there twice",
+            "[[interface]] tap0: it is there twice",
+            "[[interface]] tap0: an address is needed, one that no other host has: addresses = [\"192.0.2.7/24\"], or \
+             --interface tap:tap0=192.0.2.7/24",
+        ]
+    );
+}
+
+#[test]
+fn an_interface_comes_back_as_it_was_written() {
+    let text = "[[interface]]\nname = \"tap0\"\nmode = \"tap\"\naddresses = [\"10.0.0.2/8\", \"fd00::2/64\"]\n\
+                ports = [1883, 1884]\nmtu = 1400\nframes = 512\n";
+    let file = Scratch::file("interface.toml", text);
+    let dumped = run(&["config", "dump", "-c", file.path()]);
+    assert!(dumped.out.ends_with(text), "{}", dumped.out);
+    let again = Scratch::file("again.toml", &dumped.out);
+    assert_eq!(run(&["config", "dump", "-c", again.path()]).out, dumped.out);
+}
+
+#[test]
+fn an_interface_that_cannot_be_served_is_refused_with_the_way_out() {
+    let serve = |more: &[&str]| {
+        let mut command = pelton(&["serve", "--bind", "127.0.0.1:18830"]);
+        command.env("PELTON__STORAGE__POLICY", "memory").args(more);
+        run_command(&mut command)
+    };
+    let missing = serve(&["--interface", "tap:no-such-0=192.0.2.7/24"]);
+    assert_eq!(missing.code, Some(1), "{}", missing.err);
+    assert!(missing.err.contains("ip tuntap add dev no-such-0 mode tap"), "{}", missing.err);
+    let bad = serve(&["--interface", "tap:no-such-0=192.0.2.7"]);
+    assert_eq!(bad.code, Some(2), "{}", bad.err);
+    assert!(bad.err.contains("\"192.0.2.7\" is no \"ADDRESS/PREFIX\""), "{}", bad.err);
+    let none = serve(&["--interface", "tap:no-such-0"]);
+    assert_eq!(none.code, Some(2), "{}", none.err);
+    assert!(none.err.contains("[[interface]] no-such-0: an address is needed"), "{}", none.err);
+}

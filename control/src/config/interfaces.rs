@@ -1,0 +1,394 @@
+//! Interfaces served past the kernel: one `[[interface]]` table each.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::nearest::nearest;
+use super::value::{Wrong, quoted, shown};
+
+/// The name of the tables.
+pub(crate) const NAME: &str = "interface";
+
+/// What they are about.
+pub(crate) const HELP: &str = "Network interfaces that are served past the kernel, by the broker's own TCP; one table each, in the file alone. \
+     None by default: then the kernel's sockets serve everything. They go on serving loopback and all other interfaces. \
+     `--interface` adds one.";
+
+/// The most that may be configured.
+const INTERFACES_MAX: usize = 16;
+/// The fewest and most frames of one shard.
+const FRAMES: (u32, u32) = (256, 65_536);
+/// The smallest and largest MTU; 0 for that of the interface.
+const MTU: (u16, u16) = (576, 9_000);
+
+/// A key of such a table.
+pub(crate) struct TableKey {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Whether it must be there.
+    must: bool,
+    /// What it takes.
+    pub(crate) allowed: &'static str,
+    /// Its default, as TOML; empty if it must be there.
+    pub(crate) default: &'static str,
+    /// What it means.
+    pub(crate) help: &'static str,
+}
+
+/// The keys, in the order they are written.
+pub(crate) const KEYS: [TableKey; 6] = [
+    TableKey {
+        name: "name",
+        must: true,
+        allowed: "the name of an interface, at most 15 bytes",
+        default: "",
+        help: "The interface, as `ip link` shows it.",
+    },
+    TableKey {
+        name: "mode",
+        must: true,
+        allowed: "\"tap\"",
+        default: "",
+        help: "How frames come and go. `tap`: by a TAP device, which must be there (`ip tuntap add`); the kernel of this \
+               host is at the other end of its link. It works everywhere and is slower than the kernel's own sockets.",
+    },
+    TableKey {
+        name: "addresses",
+        must: false,
+        allowed: "a list of \"ADDRESS/PREFIX\", IPv4 and IPv6",
+        default: "[]",
+        help: "The broker's own addresses there: none that the kernel has. ARP, neighbour solicitations and pings for \
+               them are answered. Mode `tap` needs one at least.",
+    },
+    TableKey {
+        name: "ports",
+        must: false,
+        allowed: "a list of whole numbers from 1 to 65535",
+        default: "[]",
+        help: "The TCP ports served; empty for those of `[listen] tcp`.",
+    },
+    TableKey {
+        name: "mtu",
+        must: false,
+        allowed: "0, or a whole number from 576 to 9000",
+        default: "0",
+        help: "The largest IP packet in bytes, if it is to be less than the interface's; 0 for that.",
+    },
+    TableKey {
+        name: "frames",
+        must: false,
+        allowed: "a whole number from 256 to 65536",
+        default: "4096",
+        help: "Frames of each shard, for what has come and what is to go. A frame holds a packet of the MTU.",
+    },
+];
+
+/// How frames of an interface come and go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// By a TAP device.
+    Tap,
+}
+
+impl Mode {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Tap => "tap",
+        }
+    }
+
+    fn of(word: &str) -> Option<Self> {
+        [Self::Tap].into_iter().find(|mode| mode.word() == word)
+    }
+}
+
+/// An address and how much of it names the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cidr {
+    pub(crate) address: IpAddr,
+    pub(crate) prefix: u8,
+}
+
+impl FromStr for Cidr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('/').and_then(|(address, prefix)| {
+            let digits = prefix.bytes().all(|byte| byte.is_ascii_digit());
+            Some((address.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok().filter(|_| digits)?))
+        });
+        let bits = |address: IpAddr| if address.is_ipv4() { 32 } else { 128 };
+        let Some((address, prefix)) = parsed.filter(|&(address, prefix)| prefix <= bits(address)) else {
+            return Err(format!(
+                "{} is no \"ADDRESS/PREFIX\", as 192.0.2.7/24 or 2001:db8::7/64",
+                quoted(text)
+            ));
+        };
+        let of_host = match address {
+            IpAddr::V4(v4) => {
+                let host = v4.to_bits() & u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+                let all = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+                // RFC 3021: networks of two addresses have no others.
+                (prefix >= 31 || (host != 0 && host != all))
+                    && !v4.is_multicast()
+                    && !v4.is_loopback()
+                    && v4 != Ipv4Addr::BROADCAST
+                    && v4 != Ipv4Addr::UNSPECIFIED
+            }
+            IpAddr::V6(v6) => !v6.is_multicast() && !v6.is_loopback() && v6 != Ipv6Addr::UNSPECIFIED,
+        };
+        if !of_host {
+            return Err(format!("{text} is not the address of a host in its network"));
+        }
+        Ok(Self { address, prefix })
+    }
+}
+
+impl std::fmt::Display for Cidr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Interface {
+    pub(crate) name: String,
+    pub(crate) mode: Mode,
+    pub(crate) addresses: Vec<Cidr>,
+    pub(crate) ports: Vec<u16>,
+    /// 0 for that of the interface.
+    pub(crate) mtu: u16,
+    pub(crate) frames: u32,
+}
+
+impl Interface {
+    fn new(name: &str, mode: Mode) -> Self {
+        Self { name: name.into(), mode, addresses: Vec::new(), ports: Vec::new(), mtu: 0, frames: 4_096 }
+    }
+}
+
+/// `MODE:NAME`, or `MODE:NAME=ADDRESS/PREFIX,...`, as on the command line.
+impl FromStr for Interface {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (place, addresses) = text.split_once('=').unwrap_or((text, ""));
+        let (mode, name) = place.split_once(':').ok_or("a mode is missing: tap:NAME")?;
+        let mode = Mode::of(mode).ok_or_else(|| format!("there is no mode {}, only tap", quoted(mode)))?;
+        if !is_name(name) {
+            return Err(format!("{} is no name of an interface", quoted(name)));
+        }
+        let mut interface = Self::new(name, mode);
+        for address in addresses.split(',').filter(|address| !address.is_empty()) {
+            interface.addresses.push(address.parse()?);
+        }
+        Ok(interface)
+    }
+}
+
+/// Adds an interface of the command line. One that the file names too gets from it what is not said here.
+pub(crate) fn add(interfaces: &mut Vec<Interface>, named: &Interface) {
+    match interfaces.iter_mut().find(|known| known.name == named.name) {
+        Some(known) => {
+            known.mode = named.mode;
+            if !named.addresses.is_empty() {
+                known.addresses.clone_from(&named.addresses);
+            }
+        }
+        None => interfaces.push(named.clone()),
+    }
+}
+
+/// Whether an interface can have this name and a topic can hold it.
+fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_graphic() && !"/%+#=:,".contains(c);
+    (1..=15).contains(&name.len()) && name.chars().all(plain) && name != "." && name != ".."
+}
+
+/// Reads all tables.
+pub(crate) fn read(value: &Spanned<DeValue<'_>>) -> Result<Vec<Interface>, Vec<Wrong>> {
+    let DeValue::Array(tables) = value.get_ref() else {
+        return Err(vec![(value.span(), format!("write [[{NAME}]]: there may be several"))]);
+    };
+    let mut interfaces = Vec::new();
+    let mut wrongs = Vec::new();
+    for table in tables.iter() {
+        match read_one(table) {
+            Ok(interface) => interfaces.push(interface),
+            Err(wrong) => wrongs.extend(wrong),
+        }
+    }
+    if wrongs.is_empty() { Ok(interfaces) } else { Err(wrongs) }
+}
+
+fn read_one(value: &Spanned<DeValue<'_>>) -> Result<Interface, Vec<Wrong>> {
+    let DeValue::Table(table) = value.get_ref() else {
+        return Err(vec![(value.span(), format!("{} is no [[{NAME}]] table", shown(value)))]);
+    };
+    let mut interface = Interface::new("", Mode::Tap);
+    let mut wrongs = Vec::new();
+    for key in &KEYS {
+        match table.get(key.name) {
+            Some(item) => {
+                if let Err(mut wrong) = set(&mut interface, key, item) {
+                    wrongs.append(&mut wrong);
+                }
+            }
+            None if key.must => {
+                wrongs.push((value.span(), format!("[[{NAME}]] needs `{}`: {}", key.name, key.allowed)));
+            }
+            None => {}
+        }
+    }
+    for key in table.keys() {
+        let name = key.get_ref().as_ref();
+        if KEYS.iter().all(|known| known.name != name) {
+            let near = nearest(name, KEYS.iter().map(|known| known.name));
+            let advice = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            wrongs.push((key.span(), format!("unknown key `{name}` in [[{NAME}]]{advice}")));
+        }
+    }
+    if wrongs.is_empty() { Ok(interface) } else { Err(wrongs) }
+}
+
+/// Sets one key of an interface.
+fn set(interface: &mut Interface, key: &TableKey, item: &Spanned<DeValue<'_>>) -> Result<(), Vec<Wrong>> {
+    let wrong = |item: &Spanned<DeValue<'_>>| {
+        vec![(item.span(), format!("`{}`: {} is not allowed, only {}", key.name, shown(item), key.allowed))]
+    };
+    let text = item.get_ref().as_str();
+    let list = || item.get_ref().as_array().ok_or_else(|| wrong(item));
+    match key.name {
+        "name" => interface.name = text.filter(|name| is_name(name)).ok_or_else(|| wrong(item))?.into(),
+        "mode" => interface.mode = text.and_then(Mode::of).ok_or_else(|| wrong(item))?,
+        "addresses" => {
+            for item in list()?.iter() {
+                let text = item.get_ref().as_str().ok_or_else(|| wrong(item))?;
+                let address = text.parse::<Cidr>();
+                let said = |said| vec![(item.span(), format!("`{}`: {said}", key.name))];
+                interface.addresses.push(address.map_err(said)?);
+            }
+        }
+        "ports" => {
+            for item in list()?.iter() {
+                let port = number(item).and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0);
+                interface.ports.push(port.ok_or_else(|| wrong(item))?);
+            }
+        }
+        "mtu" => {
+            let allowed = |&mtu: &u16| mtu == 0 || (MTU.0..=MTU.1).contains(&mtu);
+            let mtu = number(item).and_then(|mtu| u16::try_from(mtu).ok()).filter(allowed);
+            interface.mtu = mtu.ok_or_else(|| wrong(item))?;
+        }
+        "frames" => {
+            let frames = number(item).and_then(|frames| u32::try_from(frames).ok());
+            let allowed = |frames: &u32| (FRAMES.0..=FRAMES.1).contains(frames);
+            interface.frames = frames.filter(allowed).ok_or_else(|| wrong(item))?;
+        }
+        other => unreachable!("`{other}` is read where it is declared"),
+    }
+    Ok(())
+}
+
+fn number(item: &Spanned<DeValue<'_>>) -> Option<u64> {
+    let integer = item.get_ref().as_integer()?;
+    u64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+/// What is each allowed but does not go together: the interface, and what is wrong.
+pub(crate) fn contradictions(interfaces: &[Interface]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut add = |name: &str, text: String| found.push((format!("[[{NAME}]] {name}"), text));
+    if interfaces.len() > INTERFACES_MAX {
+        add("", format!("{} interfaces, at most {INTERFACES_MAX} are served", interfaces.len()));
+    }
+    for (i, Interface { name, mode, addresses, .. }) in interfaces.iter().enumerate() {
+        if interfaces[..i].iter().any(|other| other.name == *name) {
+            add(name, "it is there twice".into());
+        }
+        if *mode == Mode::Tap && addresses.is_empty() {
+            add(
+                name,
+                format!(
+                    "an address is needed, one that no other host has: addresses = [\"192.0.2.7/24\"], or --interface \
+                     tap:{name}=192.0.2.7/24"
+                ),
+            );
+        }
+        for (at, cidr) in addresses.iter().enumerate() {
+            if addresses[..at].iter().any(|other| other.address == cidr.address) {
+                add(name, format!("address {} is there twice", cidr.address));
+            }
+        }
+    }
+    found
+}
+
+/// An interface as a table.
+pub(crate) fn write(interface: &Interface) -> String {
+    let Interface { name, mode, addresses, ports, mtu, frames } = interface;
+    let addresses: Vec<String> = addresses.iter().map(|cidr| quoted(&cidr.to_string())).collect();
+    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+    format!(
+        "[[{NAME}]]\nname = {}\nmode = {}\naddresses = [{}]\nports = [{}]\nmtu = {mtu}\nframes = {frames}\n",
+        quoted(name),
+        quoted(mode.word()),
+        addresses.join(", "),
+        ports.join(", "),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_those_of_hosts() {
+        for right in
+            ["10.0.0.1/8", "192.0.2.0/31", "192.0.2.7/32", "fd00::1/64", "2001:db8::7/128", "1.2.3.4/0"]
+        {
+            let cidr: Cidr = right.parse().unwrap_or_else(|said| panic!("{right}: {said}"));
+            assert_eq!(cidr.to_string(), right);
+        }
+        for wrong in [
+            "10.0.0.1",
+            "10.0.0.1/33",
+            "10.0.0.1/+8",
+            "10.0.0/8",
+            "10.0.0.0/8",
+            "10.255.255.255/8",
+            "224.0.0.1/24",
+            "127.0.0.1/8",
+            "0.0.0.0/0",
+            "fd00::1/129",
+            "::/0",
+            "::1/128",
+            "ff02::1/64",
+            "10.0.0.1/",
+            "/8",
+            "a/8",
+            "",
+        ] {
+            assert!(wrong.parse::<Cidr>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_adds_to_the_file() {
+        let parse = |text: &str| text.parse::<Interface>();
+        let mut all = vec![Interface { mtu: 1_000, ..parse("tap:a=10.0.0.2/24").expect("it is right") }];
+        add(&mut all, &parse("tap:a").expect("it is right"));
+        add(&mut all, &parse("tap:b=10.1.0.2/24,fd00::2/64").expect("it is right"));
+        assert_eq!((all[0].mtu, all[0].addresses.len(), all[1].addresses.len()), (1_000, 1, 2));
+        add(&mut all, &parse("tap:a=10.2.0.2/24").expect("it is right"));
+        assert_eq!((all.len(), all[0].addresses[0].to_string()), (2, "10.2.0.2/24".into()));
+        for wrong in ["tap0", "tup:a", "tap:", "tap:a b", "tap:sixteen-letters!", "tap:a=10.0.0.2", "tap:a#"]
+        {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
