@@ -201,6 +201,11 @@ pub(crate) fn text(figures: &BTreeMap<String, String>) -> String {
             of("pelton/storage/used_bytes"),
             of("pelton/storage/last_commit_us")
         ),
+        format!(
+            "stored         {} messages, {} bytes wait in the store",
+            of("pelton/storage/waiting_messages"),
+            of("pelton/storage/waiting_bytes")
+        ),
         format!("memory         {} bytes resident", of("pelton/memory/resident_bytes")),
     ];
     let prefix = "$SYS/broker/pelton/interface/";

@@ -150,6 +150,8 @@ impl Store {
             policy: self.policy,
             used_bytes: status.used_bytes,
             segments: status.segments,
+            waiting_messages: status.waiting_messages,
+            waiting_bytes: status.waiting_bytes,
             last_commit_us: status.last_commit_us,
             counters: status.counters.iter().collect(),
         }

@@ -119,6 +119,12 @@ pub(crate) struct Figures {
     pub(crate) totals: Totals,
 }
 
+impl Figures {
+    fn messages_held(&self) -> u64 {
+        (self.totals.stored_messages + self.totals.retained_messages) as u64 + self.storage.waiting_messages
+    }
+}
+
 /// How the store is.
 #[derive(Clone, Debug)]
 pub(crate) struct StorageFigures {
@@ -126,6 +132,8 @@ pub(crate) struct StorageFigures {
     pub(crate) policy: &'static str,
     pub(crate) used_bytes: u64,
     pub(crate) segments: u64,
+    pub(crate) waiting_messages: u64,
+    pub(crate) waiting_bytes: u64,
     pub(crate) last_commit_us: u64,
     /// What the store counted, by name.
     pub(crate) counters: Vec<(&'static str, u64)>,
@@ -138,6 +146,8 @@ impl StorageFigures {
         policy: "memory",
         used_bytes: 0,
         segments: 0,
+        waiting_messages: 0,
+        waiting_bytes: 0,
         last_commit_us: 0,
         counters: Vec::new(),
     };
@@ -190,12 +200,12 @@ pub(crate) const FIGURES: &[Figure] = figures![
     "$SYS/broker/shared_subscriptions/count", "Shared subscriptions.", |f| f.totals.shared_subscriptions;
     "$SYS/broker/retained messages/count", "Retained messages, these figures included.",
         |f| f.totals.retained_messages;
-    "$SYS/broker/store/messages/count", "Messages held in memory for sessions, and retained ones.",
-        |f| f.totals.stored_messages + f.totals.retained_messages;
-    "$SYS/broker/messages/stored", "The same; kept for old tools.",
-        |f| f.totals.stored_messages + f.totals.retained_messages;
+    "$SYS/broker/store/messages/count",
+        "Messages that wait for clients, in memory and in the store, and retained ones. What a client with a persistent \
+         session has under way is in both, and counts twice.", |f| f.messages_held();
+    "$SYS/broker/messages/stored", "The same; kept for old tools.", |f| f.messages_held();
     "$SYS/broker/store/messages/bytes", "Their bytes.",
-        |f| f.totals.stored_bytes as u64 + f.totals.retained_bytes;
+        |f| f.totals.stored_bytes as u64 + f.storage.waiting_bytes + f.totals.retained_bytes;
     "$SYS/broker/pelton/datapath", "How packets reach the broker.", |f| f.totals.datapath();
     "$SYS/broker/pelton/shards", "Cores that work.", |f| f.totals.shards;
     "$SYS/broker/pelton/connections", "Connections open, those without a CONNECT included.",
@@ -204,7 +214,8 @@ pub(crate) const FIGURES: &[Figure] = figures![
     "$SYS/broker/pelton/filters", "Different topic filters, and topics whose route is remembered, of all shards.",
         |f| f.totals.filters;
     "$SYS/broker/pelton/queued/messages",
-        "Messages held in memory for sessions. What waits in the store alone, `pelton store stats` tells.", |f| f.totals.stored_messages;
+        "Messages held in memory for sessions. What waits in the store: `storage/waiting_messages`.",
+        |f| f.totals.stored_messages;
     "$SYS/broker/pelton/queued/bytes", "Their bytes.", |f| f.totals.stored_bytes;
     "$SYS/broker/pelton/retained/messages", "Retained messages.", |f| f.totals.retained_messages;
     "$SYS/broker/pelton/retained/bytes", "Their bytes.", |f| f.totals.retained_bytes;
@@ -215,6 +226,10 @@ pub(crate) const FIGURES: &[Figure] = figures![
     "$SYS/broker/pelton/storage/used_bytes", "Bytes of the store's file up to the last one ever used.",
         |f| f.storage.used_bytes;
     "$SYS/broker/pelton/storage/segments", "Segments with messages somebody waits for.", |f| f.storage.segments;
+    "$SYS/broker/pelton/storage/waiting_messages",
+        "Messages that wait in the store, each for every session it waits for.", |f| f.storage.waiting_messages;
+    "$SYS/broker/pelton/storage/waiting_bytes", "Bytes of their topics, forwarded properties and payloads.",
+        |f| f.storage.waiting_bytes;
     "$SYS/broker/pelton/storage/last_commit_us", "How long the last commit took, in microseconds.",
         |f| f.storage.last_commit_us;
     "$SYS/broker/pelton/turns", "Turns of all shards: how often they looked for work.", |f| f.totals.turns;

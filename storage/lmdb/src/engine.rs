@@ -223,5 +223,6 @@ fn begin(map: &Map, shared: &Shared, opened: u64) -> Result<Segments, Fault> {
     shared.add(StoreEvent::RecordsQuarantined, damaged.len() as u64);
     shared.add(StoreEvent::RecordsOrphaned, orphans);
     shared.add(StoreEvent::SegmentsFreed, unused.len() as u64);
+    shared.set_waiting(&segments);
     Ok(segments)
 }

@@ -113,8 +113,8 @@ pub(crate) fn segments(txn: &ReadTxn<'_>) -> Result<Segments, Fault> {
 
 fn count(segments: &mut Segments, row: row::Row<'_>) {
     let segment = row.segment;
-    for _ in row.filter(row::Entry::has_message) {
-        segments.count(segment);
+    for entry in row {
+        segments.count(segment, &entry);
     }
 }
 

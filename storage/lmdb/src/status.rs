@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use pelton_base::{CounterSet, Counters};
 
+use crate::segments::Segments;
+
 pelton_base::counter_set! {
     /// What happened in a store.
     pub enum StoreEvent {
@@ -77,6 +79,10 @@ pub struct StoreStatus {
     pub used_bytes: u64,
     /// Segments with messages somebody waits for.
     pub segments: u64,
+    /// Messages that wait in the store, each for every session it waits for.
+    pub waiting_messages: u64,
+    /// Bytes of their topics, forwarded properties and payloads.
+    pub waiting_bytes: u64,
     /// How long the last commit took.
     pub last_commit_us: u64,
     /// What happened since the start.
@@ -91,7 +97,9 @@ pub(crate) struct Shared {
     errno: AtomicU64,
     pub(crate) map_bytes: AtomicU64,
     pub(crate) used_bytes: AtomicU64,
-    pub(crate) segments: AtomicU64,
+    segments: AtomicU64,
+    waiting_messages: AtomicU64,
+    waiting_bytes: AtomicU64,
     pub(crate) last_commit_us: AtomicU64,
 }
 
@@ -104,6 +112,8 @@ impl Default for Shared {
             map_bytes: AtomicU64::new(0),
             used_bytes: AtomicU64::new(0),
             segments: AtomicU64::new(0),
+            waiting_messages: AtomicU64::new(0),
+            waiting_bytes: AtomicU64::new(0),
             last_commit_us: AtomicU64::new(0),
         }
     }
@@ -124,6 +134,14 @@ impl Shared {
         self.errno.store(u64::from(errno.unsigned_abs()), Ordering::Relaxed);
     }
 
+    /// What waits in these segments.
+    pub(crate) fn set_waiting(&self, segments: &Segments) {
+        let waiting = segments.waiting();
+        self.segments.store(segments.len() as u64, Ordering::Relaxed);
+        self.waiting_messages.store(waiting.messages.max(0).unsigned_abs(), Ordering::Relaxed);
+        self.waiting_bytes.store(waiting.bytes.max(0).unsigned_abs(), Ordering::Relaxed);
+    }
+
     pub(crate) fn status(&self) -> StoreStatus {
         let mut counters = Counters::default();
         for &event in StoreEvent::ALL {
@@ -139,6 +157,8 @@ impl Shared {
             map_bytes: self.map_bytes.load(Ordering::Relaxed),
             used_bytes: self.used_bytes.load(Ordering::Relaxed),
             segments: self.segments.load(Ordering::Relaxed),
+            waiting_messages: self.waiting_messages.load(Ordering::Relaxed),
+            waiting_bytes: self.waiting_bytes.load(Ordering::Relaxed),
             last_commit_us: self.last_commit_us.load(Ordering::Relaxed),
             counters,
         }

@@ -143,6 +143,7 @@ impl Writing {
         let segment = self.changes.take(1);
         let out = txn.append(Db::Segments, &segment::key(segment), bytes)?;
         let (head, mut bodies) = out.split_at_mut(segment::HEAD + 2 * numbers.len());
+        let before = segment::place_sum(segment);
         let mut end = 0;
         for (index, &number) in (0..count).zip(numbers) {
             let message = &mut plan.messages[number as usize];
@@ -150,8 +151,8 @@ impl Writing {
             let body = message.body.of(batches);
             let (place, rest) = bodies.split_at_mut(segment::SUM + fixed.len() + body.len());
             bodies = rest;
-            place[..segment::SUM]
-                .copy_from_slice(&segment::message_sum(segment, index, &[&fixed, body]).to_le_bytes());
+            let sum = segment::message_sum_after(before, index, &[&fixed, body]);
+            place[..segment::SUM].copy_from_slice(&sum.to_le_bytes());
             place[segment::SUM..][..fixed.len()].copy_from_slice(&fixed);
             place[segment::SUM + fixed.len()..].copy_from_slice(body);
             end += place.len();
@@ -244,8 +245,9 @@ impl Writing {
                     && let Some(row) = row::Row::read(found, value)
                 {
                     let segment = row.segment;
-                    let gone = row.filter(row::Entry::has_message).count();
-                    self.changes.refer(segment, -(gone as i64));
+                    for entry in row {
+                        self.changes.gone(segment, &entry);
+                    }
                 }
                 txn.delete_here(db)?;
             }

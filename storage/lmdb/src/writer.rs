@@ -251,7 +251,7 @@ impl Writer {
     fn count(&self, written: &Written, commit: Duration) {
         let shared = &self.shared;
         shared.last_commit_us.store(self.last_commit.as_micros() as u64, Ordering::Relaxed);
-        shared.segments.store(self.segments.len() as u64, Ordering::Relaxed);
+        shared.set_waiting(&self.segments);
         for (event, n) in [
             (StoreEvent::Transactions, 1),
             (StoreEvent::Operations, self.plan.operations),

@@ -57,7 +57,17 @@ pub(crate) fn key(segment: u64) -> [u8; 8] {
 
 /// Checksum of a message: of the segment it begins in, its index there, its bytes.
 pub(crate) fn message_sum(segment: u64, index: u16, parts: &[&[u8]]) -> u32 {
-    let mut sum = checksum(Db::Segments, &key(segment), &[&index.to_le_bytes()]);
+    message_sum_after(place_sum(segment), index, parts)
+}
+
+/// What the checksums of all messages of a segment begin with.
+pub(crate) fn place_sum(segment: u64) -> u32 {
+    checksum(Db::Segments, &key(segment), &[])
+}
+
+/// [`message_sum`] from [`place_sum`] on.
+pub(crate) fn message_sum_after(place: u32, index: u16, parts: &[&[u8]]) -> u32 {
+    let mut sum = crc32c::crc32c_append(place, &index.to_le_bytes());
     for part in parts {
         sum = crc32c::crc32c_append(sum, part);
     }

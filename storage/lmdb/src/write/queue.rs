@@ -5,6 +5,7 @@ use pelton_storage_ops::Phase;
 use crate::error::Fault;
 use crate::layout::{Db, SESSION_KEY, queue_key, row};
 use crate::plan::{Change, Message, Pending, What};
+use crate::segments::Waiting;
 use crate::txn::WriteTxn;
 
 use super::Writing;
@@ -21,6 +22,7 @@ impl Writing {
         let mut base = 0;
         // The segment of the row; unknown while the row has entries without messages only.
         let mut segment: Option<u64> = None;
+        let mut waiting = Waiting::default();
         self.row.begin(0, 0);
         for new in pending.new.iter().filter(|new| !new.done) {
             let own = new.needs_message().then(|| messages[new.message as usize].segment);
@@ -28,15 +30,13 @@ impl Writing {
             let fits = self.row.has_room(len / 4) && (own.is_none() || segment.is_none() || own == segment);
             if self.row.is_empty() || !fits {
                 self.put_row(txn, pending, base, segment)?;
+                self.come(segment, std::mem::take(&mut waiting));
                 (base, segment) = (new.sequence, None);
                 self.row.begin(base, 0);
             }
             segment = segment.or(own);
-            if let Some(own) = own {
-                self.changes.refer(own, 1);
-            }
             let message = &messages[new.message as usize];
-            self.row.push(&row::Entry {
+            let entry = row::Entry {
                 sequence: new.sequence,
                 qos: new.qos,
                 retain: new.retain,
@@ -44,9 +44,20 @@ impl Writing {
                 index: message.index,
                 body: message.head.body_len() as u32,
                 identifiers: &identifiers[at..at + len],
-            });
+            };
+            waiting += Waiting::of(&entry);
+            self.row.push(&entry);
         }
-        self.put_row(txn, pending, base, segment)
+        self.put_row(txn, pending, base, segment)?;
+        self.come(segment, waiting);
+        Ok(())
+    }
+
+    /// A row of a segment has come.
+    fn come(&mut self, segment: Option<u64>, waiting: Waiting) {
+        if let Some(segment) = segment {
+            self.changes.come(segment, waiting);
+        }
     }
 
     fn put_row(
@@ -136,15 +147,15 @@ impl Writing {
                     match (change.what, entry.phase) {
                         (What::Done, _) => {
                             gone = true;
-                            self.changes.refer(segment, -i64::from(entry.has_message()));
+                            self.changes.gone(segment, &entry);
                         }
                         (What::Sent(packet_id), Phase::Queued | Phase::Sent(_)) => {
                             entry.phase = Phase::Sent(packet_id);
                         }
                         (What::Released, Phase::Sent(packet_id)) => {
+                            self.changes.gone(segment, &entry);
                             entry.phase = Phase::Released(packet_id);
                             entry.identifiers = &[];
-                            self.changes.refer(segment, -1);
                         }
                         _ => {}
                     }

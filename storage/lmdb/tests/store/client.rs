@@ -150,12 +150,21 @@ pub(crate) fn told_by_reference(reference: &ReferenceStore) -> String {
 
 /// What is in the store, in the same words.
 pub(crate) fn told_by_store(client: &mut Client) -> String {
+    read_all(client).0
+}
+
+/// The same, and how many messages wait in it and how many bytes of them.
+pub(crate) fn read_all(client: &mut Client) -> (String, u64, u64) {
     let loaded = client.load();
     let mut all: String = loaded.iter().map(loaded_shown).collect();
+    let (mut messages, mut bytes) = (0, 0);
     for one in &loaded {
         if let Loaded::Session(session) = one {
-            all.push_str(&shown(&client.queue(session.session)));
+            let page = client.queue(session.session);
+            messages += page.entries.iter().filter(|entry| entry.message.is_some()).count() as u64;
+            bytes += page.bytes.len() as u64;
+            all.push_str(&shown(&page));
         }
     }
-    all
+    (all, messages, bytes)
 }

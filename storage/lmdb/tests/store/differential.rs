@@ -5,7 +5,7 @@ use pelton_storage_ops::reference::ReferenceStore;
 use pelton_storage_ops::{Batch, PageRequest};
 use proptest::prelude::*;
 
-use crate::client::{Client, options, shown, told_by_reference, told_by_store};
+use crate::client::{Client, options, read_all, shown, told_by_reference};
 use crate::scratch::Scratch;
 use crate::script::{Line, Player, SESSIONS, SHARDS, line, session};
 
@@ -39,8 +39,10 @@ impl Pair<'_> {
             let returned: Vec<&Batch> = told.returned.iter().collect();
             prop_assert_eq!(returned, expected.returned.iter().collect::<Vec<_>>());
         }
-        let (store, reference) = (told_by_store(self.client()), told_by_reference(&self.reference));
-        prop_assert_eq!(store, reference);
+        let (store, messages, bytes) = read_all(self.client());
+        prop_assert_eq!(store, told_by_reference(&self.reference));
+        let status = self.client().engine.status();
+        prop_assert_eq!((status.waiting_messages, status.waiting_bytes), (messages, bytes));
         Ok(())
     }
 

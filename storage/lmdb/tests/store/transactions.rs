@@ -170,7 +170,10 @@ fn pages_wait_for_a_shard_that_is_behind_and_leave_room_for_completions() {
     let mut batch = Batch::default();
     batch.push(OpKind::Nothing, None, &[]);
     client.ports[0].batches.send(batch).expect("taken");
-    std::thread::sleep(Duration::from_millis(50));
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while client.ports[0].answers.len() < 5 && std::time::Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let first: Vec<Answer> = client.ports[0].answers.try_iter().take(5).collect();
     let completed = first.iter().filter(|answer| matches!(answer, Answer::Completed(_))).count();
     assert_eq!((first.len(), completed), (5, 1), "four pages, and the completion behind them");
