@@ -2,7 +2,7 @@
 //! long a commit takes, for several kinds of load in one run.
 //!
 //! ```text
-//! cargo run --profile bench -p pelton-benches --bin storage-cost -- [DIRECTORY] [MESSAGES]
+//! cargo run --profile bench -p pelton-benches --bin storage-cost -- [DIRECTORY] [MESSAGES] [PART OF A NAME]
 //! ```
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let directory = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
     let messages = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(500_000);
+    let only = arguments.next().unwrap_or_default();
     println!("messages a case: {messages}; store in {}", directory.display());
     println!(
         "{:42} {:>9} {:>8} {:>7} {:>9} {:>8} {:>8} {:>8}",
@@ -30,14 +31,16 @@ fn main() {
         ("64 B, a session per message (100,000)", Policy::Commit, Load { sessions: 100_000, ..few(64) }),
         ("256 B, a session per message (100,000)", Policy::Commit, Load { sessions: 100_000, ..few(256) }),
     ];
-    for (name, policy, load) in cases {
+    for (name, policy, load) in cases.into_iter().filter(|(name, ..)| name.contains(&only)) {
         let mut bench = Bench::new(&directory, policy, load.sessions);
         bench.send(load, messages / 10);
         let cost = bench.send(load, messages);
         line(name, &cost);
     }
-    let mut bench = Bench::new(&directory, Policy::Commit, 100);
-    line("64 B, one at a time", &bench.ping(few(64), 500));
+    if "64 B, one at a time".contains(&only) {
+        let mut bench = Bench::new(&directory, Policy::Commit, 100);
+        line("64 B, one at a time", &bench.ping(few(64), 500));
+    }
 }
 
 fn line(name: &str, cost: &Cost) {

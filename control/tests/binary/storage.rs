@@ -1,41 +1,13 @@
 //! The store: what is said of it, when it is refused, and the commands on it.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use pelton_mqtt::Version;
 use rustix::process::Signal;
 
 use crate::client::Client;
+use crate::place::Place;
 use crate::running::{Running, pelton, run, run_command};
-
-/// A directory for a store that is gone with its test.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("pelton-store-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        Self(path)
-    }
-
-    fn text(&self) -> &str {
-        self.0.to_str().expect("the name is ASCII")
-    }
-
-    /// A broker that stores here.
-    fn serve(&self) -> Command {
-        let mut command = pelton(&["serve", "--bind", "127.0.0.1:0", "--data", self.text()]);
-        command.env("PELTON__STORAGE__POLICY", "commit").env("PELTON__SYS__INTERVAL_SECONDS", "1");
-        command
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 #[test]
 fn it_says_where_it_is_and_how_it_was_left() {
@@ -192,6 +164,8 @@ fn a_damaged_record_is_named_and_the_rest_is_served() {
     let mut client = Client::connect(broker.address, Version::V311, "c");
     client.subscribe("kept/#");
     assert_eq!(client.message().0, "kept/1");
+    client.subscribe("$SYS/broker/pelton/storage/records_quarantined");
+    assert_eq!(client.message().1, "1");
 }
 
 fn retained(topic: &str) -> Vec<u8> {
