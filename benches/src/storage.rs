@@ -147,7 +147,13 @@ impl Bench {
             bench.batch.push(kind, None, &[filter.as_bytes()]);
             bench.flush_if(BATCH);
         }
-        for number in 0..retained {
+        bench.retain(retained);
+        bench
+    }
+
+    /// Sets so many retained messages of 64 bytes, those of earlier calls again, and waits for all.
+    pub fn retain(&mut self, topics: u64) {
+        for number in 0..topics {
             let topic = format!("plant/{}/device/{number}/state", number % 100);
             let payload = [0x55; 64];
             let message = MessageHead {
@@ -160,12 +166,11 @@ impl Bench {
                 publisher: 0,
                 client_hash: 0,
             };
-            bench.batch.push(OpKind::PutRetained { message }, None, &[topic.as_bytes(), &payload]);
-            bench.flush_if(BATCH);
+            self.batch.push(OpKind::PutRetained { message }, None, &[topic.as_bytes(), &payload]);
+            self.flush_if(BATCH);
         }
-        bench.flush_if(1);
-        bench.wait(0);
-        bench
+        self.flush_if(1);
+        self.wait(0);
     }
 
     /// Closes the store and keeps it; returns its directory.
