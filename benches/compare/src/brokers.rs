@@ -14,9 +14,23 @@ pub(crate) struct Brokers {
     /// In the order of the table; ratios are of the first to each of the others.
     #[serde(rename = "broker")]
     pub(crate) list: Vec<Broker>,
+    /// Which cells there are.
+    #[serde(default)]
+    pub(crate) suite: Suite,
     /// By the name of a cell: what the ratio of the first broker's figure to the second's is to be at most.
     #[serde(default)]
     pub(crate) goals: BTreeMap<String, f64>,
+}
+
+/// What brokers are compared in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Suite {
+    /// How fast messages go through.
+    #[default]
+    Speed,
+    /// What is stored of them.
+    Durable,
 }
 
 /// One broker. In `command` and `files`, `{port}` and `{dir}` stand for the port to listen on and a directory of its own.
@@ -35,6 +49,11 @@ pub(crate) struct Broker {
     /// The cores it may use.
     #[serde(default = "first_core")]
     pub(crate) cores: Vec<usize>,
+    /// A thread of it that is measured apart.
+    pub(crate) thread: Option<String>,
+    /// Topics with numbers that it publishes about itself, by the name of the figure.
+    #[serde(default)]
+    pub(crate) figures: BTreeMap<String, String>,
     /// Only cells whose name contains one of these; all if it is empty.
     #[serde(default)]
     pub(crate) only: Vec<String>,
@@ -110,9 +129,14 @@ mod tests {
         );
     }
 
-    /// The file in this folder is one that is read.
+    /// The files in this folder are ones that are read.
     #[test]
-    fn the_example_is_right() {
-        Brokers::parse(include_str!("../brokers.toml")).unwrap();
+    fn the_examples_are_right() {
+        assert_eq!(Brokers::parse(include_str!("../brokers.toml")).unwrap().suite, Suite::Speed);
+        let durable = Brokers::parse(include_str!("../durable.toml")).unwrap();
+        assert_eq!(durable.suite, Suite::Durable);
+        for name in crate::durable::FIGURES {
+            assert!(durable.list[0].figures.contains_key(name), "{name}");
+        }
     }
 }

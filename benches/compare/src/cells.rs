@@ -1,5 +1,7 @@
 //! The cells: what is measured of every broker.
 
+use crate::brokers::Suite;
+
 /// What of a run a cell is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Figure {
@@ -13,6 +15,8 @@ pub(crate) enum Figure {
     BytesPerConnection,
     /// Percent of a core of a broker with nothing to do.
     IdlePercent,
+    /// What it costs that messages are stored.
+    Durable,
 }
 
 /// One cell.
@@ -32,7 +36,29 @@ impl Cell {
 }
 
 /// All cells, in the order of the table.
-pub(crate) fn cells() -> Vec<Cell> {
+pub(crate) fn cells(suite: Suite) -> Vec<Cell> {
+    match suite {
+        Suite::Speed => speed(),
+        Suite::Durable => durable(),
+    }
+}
+
+/// QoS 1 to persistent sessions. Many messages a session and commit to clients that are away; one; clients that are there,
+/// whose acknowledgements come before the message was written.
+fn durable() -> Vec<Cell> {
+    [
+        ("away q1 64", "away -c 100 --publishers 100 -F 200 -q 1 -s 64"),
+        ("away q1 256", "away -c 100 --publishers 100 -F 200 -q 1 -s 256"),
+        ("away, one each q1 64", "away -c 20000 --publishers 100 -F 200 -q 1 -s 64 --opening 500"),
+        ("there q1 64", "pairs -c 100 -F 64 -q 1 -s 64 --stays"),
+        ("there q1 256", "pairs -c 100 -F 64 -q 1 -s 256 --stays"),
+    ]
+    .into_iter()
+    .map(|(name, arguments)| Cell::new(name, Figure::Durable, arguments))
+    .collect()
+}
+
+fn speed() -> Vec<Cell> {
     use Figure::{BytesPerConnection, IdlePercent, Latency, PerConnection, PerDelivery};
     let mut cells = Vec::new();
     for (name, scenario) in [
@@ -75,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_generator_takes_every_cell() {
-        let cells = cells();
+        let cells: Vec<Cell> = speed().into_iter().chain(durable()).collect();
         for cell in &cells {
             let options = Options::try_parse_from(["pelton-load".into()].iter().chain(&cell.arguments))
                 .expect(&cell.name);

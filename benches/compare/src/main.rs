@@ -7,6 +7,7 @@
 
 mod brokers;
 mod cells;
+mod durable;
 mod machine;
 mod measure;
 mod results;
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let brokers = Brokers::load(&arguments.brokers)?;
-    let cells: Vec<Cell> = cells()
+    let cells: Vec<Cell> = cells(brokers.suite)
         .into_iter()
         .filter(|cell| {
             arguments.only.is_empty() || arguments.only.iter().any(|part| cell.name.contains(part))
@@ -86,7 +87,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
                     continue;
                 }
                 match measure::measure(&brokers.list[broker], cell, arguments) {
-                    Ok(report) => {
+                    Ok((report, figures)) => {
                         eprintln!(
                             "run {} of {}, {:32} {:12} {}",
                             round + 1,
@@ -95,7 +96,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
                             brokers.list[broker].name,
                             results::brief(&report)
                         );
-                        results.add(number, broker, report);
+                        results.add(number, broker, report, figures);
                     }
                     Err(error) => {
                         eprintln!("{}, {}: {error}", cell.name, brokers.list[broker].name);

@@ -1,8 +1,9 @@
 //! One measurement: start a broker, put the load on, kill it.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::{self, File};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -19,12 +20,22 @@ use crate::cells::Cell;
 /// How long a broker has to listen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often a broker that has figures publishes them, at the least.
+const PUBLISHED: Duration = Duration::from_millis(1_200);
+
 /// Ports are taken in turn: one that was just left may be refused.
 static PORT: AtomicU16 = AtomicU16::new(0);
 const FIRST_PORT: u16 = 18_830;
 const PORTS: u16 = 100;
 
-pub(crate) fn measure(broker: &Broker, cell: &Cell, arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
+/// What the broker says of itself, by the name of the figure.
+pub(crate) type Figures = BTreeMap<String, f64>;
+
+pub(crate) fn measure(
+    broker: &Broker,
+    cell: &Cell,
+    arguments: &Arguments,
+) -> Result<(Report, Figures), Box<dyn Error>> {
     let port = FIRST_PORT + PORT.fetch_add(1, Ordering::Relaxed) % PORTS;
     let running = Running::start(broker, port)?;
     let line: Vec<String> = ["pelton-load".to_owned()]
@@ -40,11 +51,26 @@ pub(crate) fn measure(broker: &Broker, cell: &Cell, arguments: &Arguments) -> Re
             ]
             .map(String::from),
         )
+        .chain(broker.thread.iter().map(|thread| format!("--thread={thread}")))
         .chain(["--quiet".to_owned()])
         .collect();
-    let report = pelton_load::run(&Options::try_parse_from(line)?);
+    let report = pelton_load::run(&Options::try_parse_from(line)?)?;
+    let figures = figures(broker, port)?;
     drop(running);
-    Ok(report?)
+    Ok((report, figures))
+}
+
+/// What the broker publishes about the whole run.
+fn figures(broker: &Broker, port: u16) -> Result<Figures, Box<dyn Error>> {
+    if broker.figures.is_empty() {
+        return Ok(Figures::new());
+    }
+    // The last of the run is in them.
+    std::thread::sleep(PUBLISHED);
+    let topics: Vec<&str> = broker.figures.values().map(String::as_str).collect();
+    let found = pelton_load::figures::ask(SocketAddr::from(([127, 0, 0, 1], port)), &topics)?;
+    let value = |(name, topic): (&String, &String)| Some((name.clone(), *found.get(topic)?));
+    Ok(broker.figures.iter().filter_map(value).collect())
 }
 
 /// A broker that is killed when it is not needed any more.

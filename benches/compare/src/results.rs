@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::brokers::Brokers;
 use crate::cells::{Cell, Figure};
 use crate::machine::Machine;
+use crate::measure::Figures;
 use crate::table;
 
 #[derive(Clone, Debug, Serialize)]
@@ -44,6 +45,8 @@ pub(crate) struct Run {
     pub(crate) broker: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) report: Option<Report>,
+    #[serde(skip_serializing_if = "Figures::is_empty")]
+    pub(crate) figures: Figures,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<String>,
 }
@@ -81,17 +84,24 @@ impl Results {
         }
     }
 
-    pub(crate) fn add(&mut self, cell: usize, broker: usize, report: Report) {
-        self.push(cell, broker, Some(report), None);
+    pub(crate) fn add(&mut self, cell: usize, broker: usize, report: Report, figures: Figures) {
+        self.push(cell, broker, Some(report), figures, None);
     }
 
     pub(crate) fn add_failure(&mut self, cell: usize, broker: usize, failure: String) {
-        self.push(cell, broker, None, Some(failure));
+        self.push(cell, broker, None, Figures::new(), Some(failure));
     }
 
-    fn push(&mut self, cell: usize, broker: usize, report: Option<Report>, failure: Option<String>) {
+    fn push(
+        &mut self,
+        cell: usize,
+        broker: usize,
+        report: Option<Report>,
+        figures: Figures,
+        failure: Option<String>,
+    ) {
         let (cell, broker) = (self.cells[cell].name.clone(), self.brokers[broker].name.clone());
-        self.runs.push(Run { cell, broker, report, failure });
+        self.runs.push(Run { cell, broker, report, figures, failure });
     }
 
     /// `None` if no run of it came to its end.
@@ -121,6 +131,18 @@ impl Results {
         })
     }
 
+    /// The median over the runs of a cell of what `value` makes of each.
+    pub(crate) fn median_of(
+        &self,
+        cell: &Cell,
+        broker: usize,
+        value: impl Fn(&Report, &Figures) -> Option<f64>,
+    ) -> Option<f64> {
+        let runs =
+            self.runs.iter().filter(|run| run.cell == cell.name && run.broker == self.brokers[broker].name);
+        median(runs.filter_map(|run| value(run.report.as_ref()?, &run.figures)).collect())
+    }
+
     /// Writes `path`.md and `path`.json.
     pub(crate) fn write(&self, path: &Path) -> Result<(), Box<dyn Error>> {
         let with = |extension: &str| {
@@ -143,7 +165,9 @@ impl Results {
 
 fn figure(figure: Figure, report: &Report) -> Option<f64> {
     match figure {
-        Figure::PerDelivery | Figure::PerConnection | Figure::Latency => report.broker?.cpu_us_per_count,
+        Figure::PerDelivery | Figure::PerConnection | Figure::Latency | Figure::Durable => {
+            report.broker?.cpu_us_per_count
+        }
         Figure::BytesPerConnection => Some(report.idle?.bytes_per_connection),
         Figure::IdlePercent => Some(report.broker?.cores * 100.0),
     }
@@ -183,13 +207,18 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::brokers::Suite;
 
     #[test]
     fn the_file_has_every_run() {
         let text = "[[broker]]\nname = \"a\"\ncommand = [\"a\"]\n";
-        let mut results =
-            Results::new(Machine::look(), &toml::from_str(text).unwrap(), &crate::cells::cells(), 1);
-        results.add(0, 0, Report { lost: 7, ..Report::default() });
+        let mut results = Results::new(
+            Machine::look(),
+            &toml::from_str(text).unwrap(),
+            &crate::cells::cells(Suite::Speed),
+            1,
+        );
+        results.add(0, 0, Report { lost: 7, ..Report::default() }, Figures::new());
         results.add_failure(1, 0, "it said \"no\"}".into());
         let json: serde_json::Value = serde_json::from_str(&results.json().unwrap()).unwrap();
         assert_eq!(json["runs"][0]["report"]["lost"], 7);

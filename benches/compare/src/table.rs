@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::cells::{Cell, Figure};
+use crate::durable;
 use crate::results::{Medians, Results};
 
 /// The generator may have limited a cell in which it used more of its core than this.
@@ -62,6 +63,7 @@ pub(crate) fn markdown(results: &Results) -> String {
         section(results, &mut out, title, figures, values);
     }
     rates(results, &mut out);
+    durable::section(results, &mut out);
     failures(results, &mut out);
     out
 }
@@ -181,7 +183,7 @@ fn failures(results: &Results, out: &mut String) {
 }
 
 /// Three digits that say something.
-fn digits(value: f64) -> String {
+pub(crate) fn digits(value: f64) -> String {
     match value.abs() {
         size if size < 10.0 => format!("{value:.2}"),
         size if size < 100.0 => format!("{value:.1}"),
@@ -195,9 +197,10 @@ mod tests {
     use pelton_load::report::{Latency, Used};
 
     use super::*;
-    use crate::brokers::Brokers;
+    use crate::brokers::{Brokers, Suite};
     use crate::cells::cells;
     use crate::machine::Machine;
+    use crate::measure::Figures;
 
     #[test]
     fn three_digits() {
@@ -220,11 +223,12 @@ mod tests {
         let text = "[[broker]]\nname = \"a\"\ncommand = [\"a\"]\n[[broker]]\nname = \"b\"\ncommand = [\"b\"]\n\
                     [goals]\n\"pairs q0 64\" = 0.5\n";
         let brokers: Brokers = toml::from_str(text).unwrap();
-        let cells: Vec<_> = cells().into_iter().filter(|cell| cell.name.starts_with("pairs q0")).collect();
+        let cells: Vec<_> =
+            cells(Suite::Speed).into_iter().filter(|cell| cell.name.starts_with("pairs q0")).collect();
         let mut results = Results::new(Machine::look(), &brokers, &cells, 1);
         for (cpu_us, p99_us) in [(0.2, 10.0), (0.9, 30.0), (0.3, 20.0)] {
-            results.add(0, 0, report(cpu_us, p99_us, 0));
-            results.add(0, 1, report(cpu_us * 2.0, p99_us * 3.0, 7));
+            results.add(0, 0, report(cpu_us, p99_us, 0), Figures::new());
+            results.add(0, 1, report(cpu_us * 2.0, p99_us * 3.0, 7), Figures::new());
         }
         results.add_failure(1, 1, "does not listen".into());
         let table = markdown(&results);

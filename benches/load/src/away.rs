@@ -11,17 +11,20 @@ use crate::failure::Failure;
 use crate::latency::Latencies;
 use crate::link::Taken;
 use crate::messages::number_of_run;
+use crate::meter::Meter;
 use crate::opening::{Opener, Wanted, ended};
 use crate::options::{Away, Options};
 use crate::packets::{DISCONNECT, Template};
 use crate::process::Process;
-use crate::report::{AwayMemory, Report, Used};
+use crate::report::{AwayMemory, Report};
 use crate::stamp::Stamp;
 
 /// Clients connected at the same time while the sessions are made.
 const AT_ONCE: usize = 2_000;
-/// What a broker takes to forget the connections that made the sessions.
+/// What a broker takes to forget the connections that made the sessions …
 const SETTLE: std::time::Duration = std::time::Duration::from_secs(3);
+/// … where their memory is not what the run is about.
+const SETTLE_SOON: std::time::Duration = std::time::Duration::from_millis(500);
 
 pub(crate) fn run(options: &Options, away: &Away) -> Result<Report, Failure> {
     let broker = options.broker_pid.map(Process::of).transpose()?;
@@ -31,7 +34,7 @@ pub(crate) fn run(options: &Options, away: &Away) -> Result<Report, Failure> {
     let sessions = away.count as usize;
     make(options, sessions)?;
     let made_seconds = clock.now_ns() as f64 / 1e9;
-    std::thread::sleep(SETTLE);
+    std::thread::sleep(if away.publishers == 0 { SETTLE } else { SETTLE_SOON });
     let bytes_after = bytes(broker)?;
     let mut report = Report {
         scenario: "away".into(),
@@ -131,19 +134,12 @@ impl<'a> Publishing<'a> {
             self.opener.links[publisher].flush();
         }
         self.work(ns(self.options.warmup()))?;
-        let writer = |broker: Option<Process>| -> Result<u64, Failure> {
-            match (broker, &away.thread) {
-                (Some(broker), Some(thread)) => broker.thread_cpu_ns(thread),
-                _ => Ok(0),
-            }
-        };
-        let cpu = |broker: Option<Process>| broker.map(Process::cpu_time).transpose();
-        let (before, thread, own) = (cpu(broker)?, writer(broker)?, Process::this().cpu_time()?);
+        let (mut meter, own) = (Meter::start(self.options, broker)?, Process::this().cpu_time()?);
         self.count = 0;
         self.latencies.clear();
         let from_ns = self.opener.clock.now_ns();
         self.work(ns(self.options.duration()))?;
-        let (after, thread) = (cpu(broker)?, writer(broker)?.saturating_sub(thread));
+        meter.stop()?;
         let own = Process::this().cpu_time()?.since(own);
         let seconds = (self.opener.clock.now_ns() - from_ns) as f64 / 1e9;
         report.qos = self.options.qos.bits();
@@ -153,12 +149,7 @@ impl<'a> Publishing<'a> {
         report.window = Some(self.options.window.into());
         (report.seconds, report.count, report.rate) = (seconds, self.count, self.count as f64 / seconds);
         report.latency = self.latencies.summary();
-        if let (Some(before), Some(after), Some(broker)) = (before, after, broker) {
-            let used = after.since(before);
-            report.broker = Some(Used::of(used, seconds, self.count, broker.anonymous_bytes()?));
-        }
-        report.thread_us_per_count =
-            away.thread.as_ref().map(|_| thread as f64 / 1_000.0 / self.count.max(1) as f64);
+        meter.tell(report)?;
         report.generator_cores = own.total_ns as f64 / 1e9 / seconds;
         Ok(())
     }

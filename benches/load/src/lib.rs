@@ -11,6 +11,7 @@
 //! connects   churn and opening              idle       memory and CPU of connections that do nothing
 //! away       sessions without their clients
 //! process    the broker's CPU and memory    report     what is told
+//! meter      both, over a time              figures    what the broker says of itself
 //! ```
 #![forbid(unsafe_code)]
 
@@ -18,10 +19,12 @@ mod away;
 mod clock;
 mod connects;
 pub mod failure;
+pub mod figures;
 mod idle;
 mod latency;
 mod link;
 mod messages;
+mod meter;
 mod opening;
 pub mod options;
 mod packets;

@@ -12,13 +12,14 @@ use crate::clock::{Clock, ns};
 use crate::failure::Failure;
 use crate::latency::Latencies;
 use crate::link::{Link, READ_BYTES};
+use crate::meter::Meter;
 use crate::opening::{Opener, Wanted};
 use crate::options::Options;
 use crate::packets::{DISCONNECT, Template};
 use crate::poller::Poller;
-use crate::process::{CpuTime, Process};
+use crate::process::Process;
 use crate::publisher::{Pace, Publisher};
-use crate::report::{Report, Used};
+use crate::report::Report;
 use crate::sequence::{Share, Stream};
 use crate::topology::Topology;
 
@@ -76,11 +77,13 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     visit(options, number_of_run)?;
 
     let mut opener = Opener::new(options)?;
-    let total = topology.publishers + topology.subscribers;
-    opener.open(total, |number| Wanted {
+    let wanted = |number: usize| Wanted {
         client_id: format!("load-{number_of_run:08x}-{number}"),
         filter: number.checked_sub(topology.publishers).map(|subscriber| topology.filter(subscriber)),
-    })?;
+    };
+    opener.open(topology.publishers, wanted)?;
+    opener.stays = options.stays;
+    opener.open(topology.subscribers, wanted)?;
     Run::new(options, topology, number_of_run, opener)?.go(broker)
 }
 
@@ -184,19 +187,18 @@ impl<'a> Run<'a> {
         let begin_ns = self.clock.now_ns() + ns(options.warmup());
         self.work(begin_ns, true, &mut progress)?;
 
-        let read = |process: Option<Process>| process.map_or(Ok(CpuTime::default()), Process::cpu_time);
-        let (cpu, own) = (read(broker)?, Process::this().cpu_time()?);
+        let (mut meter, own) = (Meter::start(options, broker)?, Process::this().cpu_time()?);
         let from_ns = self.clock.now_ns();
         self.counts.measured = 0;
         self.latencies.clear();
         (self.from_ns, self.until_ns) = (from_ns, from_ns + ns(options.duration()));
         self.work(self.until_ns, true, &mut progress)?;
 
-        let (cpu, own) = (read(broker)?.since(cpu), Process::this().cpu_time()?.since(own));
+        meter.stop()?;
+        let own = Process::this().cpu_time()?.since(own);
         let until_ns = self.clock.now_ns();
         self.until_ns = until_ns;
         let measured = self.counts.measured;
-        let memory = broker.map(Process::anonymous_bytes).transpose()?;
         // Latencies of a closed loop end here; those of an open one are of messages due until here.
         let behind = self.behind(until_ns);
         self.work(until_ns + ns(options.drain()), false, &mut progress)?;
@@ -207,7 +209,7 @@ impl<'a> Run<'a> {
         report.count = measured;
         report.rate = measured as f64 / seconds;
         report.behind = behind;
-        report.broker = memory.map(|bytes| Used::of(cpu, seconds, measured, bytes));
+        meter.tell(&mut report)?;
         report.generator_cores = own.total_ns as f64 / 1e9 / seconds;
         for link in &mut self.links {
             link.out.extend_from_slice(&DISCONNECT);

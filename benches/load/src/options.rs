@@ -80,6 +80,12 @@ pub struct Options {
     /// Process id of the broker, to measure its CPU time and memory.
     #[arg(long, global = true)]
     pub broker_pid: Option<u32>,
+    /// Measure this thread of the broker, too.
+    #[arg(long, global = true)]
+    pub thread: Option<String>,
+    /// Subscribers have sessions that stay: what is for them waits in the broker until they acknowledge it.
+    #[arg(long, global = true)]
+    pub stays: bool,
     /// Core to run on.
     #[arg(long, global = true)]
     pub core: Option<usize>,
@@ -185,9 +191,6 @@ pub struct Away {
     /// Publishers; 0 to make the sessions and no more.
     #[arg(long, default_value_t = 0)]
     pub publishers: u32,
-    /// Measure this thread of the broker, too.
-    #[arg(long)]
-    pub thread: Option<String>,
 }
 
 impl Scenario {

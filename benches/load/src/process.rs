@@ -86,6 +86,13 @@ impl Process {
             .ok_or_else(|| Failure::Process(self.pid, io::Error::other(format!("no {key}"))))
     }
 
+    /// Bytes it has caused to be written to disk, those that are still to be written included. `None` where the system
+    /// does not say.
+    pub fn written_bytes(self) -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/io", self.pid)).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("write_bytes:")?.trim().parse().ok())
+    }
+
     /// CPU time of the threads of this name, nanoseconds.
     ///
     /// # Errors
@@ -179,6 +186,17 @@ mod tests {
         }
         assert!(sum > 0);
         assert!(this.anonymous_bytes().unwrap() >= memory + (30 << 20));
+    }
+
+    #[test]
+    fn what_is_written_is_counted() {
+        let Some(before) = Process::this().written_bytes() else { return };
+        // Next to the binary of this test: there is a disk; what is for temporary files may be memory.
+        let path = std::env::current_exe().unwrap().with_extension("written");
+        fs::write(&path, vec![7; 1 << 20]).unwrap();
+        fs::File::open(&path).unwrap().sync_all().unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(Process::this().written_bytes().unwrap() >= before + (1 << 20));
     }
 
     #[test]

@@ -104,6 +104,9 @@ pub struct Used {
     pub user_share: Option<f64>,
     /// Anonymous memory in the end, bytes.
     pub anonymous_bytes: u64,
+    /// Bytes written to disk per delivery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_bytes_per_count: Option<f64>,
 }
 
 /// Memory of idle connections.
@@ -144,6 +147,7 @@ impl Used {
             cores: cpu.total_ns as f64 / 1e9 / seconds,
             user_share: cpu.user_share(),
             anonymous_bytes,
+            written_bytes_per_count: None,
         }
     }
 }
@@ -252,7 +256,11 @@ impl fmt::Display for Report {
             if let Some(user) = broker.user_share {
                 write!(f, " ({:.0} % user)", user * 100.0)?;
             }
-            writeln!(f, ", {:.1} MiB", broker.anonymous_bytes as f64 / (1 << 20) as f64)?;
+            write!(f, ", {:.1} MiB", broker.anonymous_bytes as f64 / (1 << 20) as f64)?;
+            match broker.written_bytes_per_count {
+                Some(bytes) if bytes > 0.0 => writeln!(f, ", {bytes:.0} bytes to disk each")?,
+                _ => writeln!(f)?,
+            }
         }
         writeln!(f, "generator  {:.0} % of a core", self.generator_cores * 100.0)
     }

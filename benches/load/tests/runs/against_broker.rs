@@ -145,6 +145,47 @@ fn visitors_leave_nothing() {
     assert!(fleet.shut_down(Duration::from_secs(5)));
 }
 
+/// Sessions of subscribers that are to stay are there when the run is over; publishers leave nothing.
+#[test]
+fn subscribers_may_stay() {
+    let (fleet, port) = start(2);
+    let line = "pairs -c 5 -q 1 -F 4 -d 0.2 --warmup 0 --stays";
+    assert_whole(&load(port, line).unwrap(), line);
+    let until = Instant::now() + Duration::from_secs(5);
+    let sessions = || {
+        let shards = fleet.snapshots(Duration::from_secs(1));
+        let sum = |of: fn(&pelton_shard::Snapshot) -> usize| shards.iter().map(of).sum::<usize>();
+        (sum(|shard| shard.sessions), sum(|shard| shard.sessions_online))
+    };
+    while sessions() != (5, 0) {
+        assert!(Instant::now() < until, "{:?}", sessions());
+    }
+    assert!(fleet.shut_down(Duration::from_secs(5)));
+}
+
+/// Retained numbers are found, what is no number or not there is left out.
+#[test]
+fn figures_of_the_broker_are_found() {
+    let (fleet, port) = start(1);
+    for (topic, text) in [("$SYS/a", "17"), ("$SYS/b", " 2.5 "), ("$SYS/c", "well")] {
+        let command = pelton_shard::Command::Publish {
+            topic: topic.into(),
+            payload: text.into(),
+            qos: pelton_mqtt::QoS::AtMostOnce,
+            retain: true,
+        };
+        assert!(fleet.send(0, command));
+    }
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let found = pelton_load::figures::ask(address, &["$SYS/a", "$SYS/b"]).unwrap();
+    assert_eq!(
+        found.into_iter().collect::<Vec<_>>(),
+        [("$SYS/a".to_owned(), 17.0), ("$SYS/b".to_owned(), 2.5)]
+    );
+    assert!(pelton_load::figures::ask(address, &["$SYS/c", "$SYS/d"]).unwrap().is_empty());
+    assert!(fleet.shut_down(Duration::from_secs(5)));
+}
+
 /// Sessions are made and stay, and every message to them is acknowledged.
 #[test]
 fn those_who_are_away_are_published_to() {
