@@ -199,7 +199,7 @@ impl Broker {
         }
         for (group, message, sequence) in back {
             if let Some(from) = from {
-                self.hand_over(HandOver { from, sequence, group, message });
+                self.hand_over(HandOver { from, sequence, group, message, to: None });
                 continue;
             }
             let stored = self.core.messages.get(message);

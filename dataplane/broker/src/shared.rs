@@ -19,7 +19,7 @@ use crate::counters::Dropped;
 use crate::deliver::Terms;
 use crate::message::{Lazy, Publication};
 use crate::peers::{Item, PublishHead};
-use crate::persist::ending::HandOver;
+use crate::persist::ending::{FarMember, HandOver};
 use crate::persist::group::{GroupStore, Made};
 use crate::queue::{Queue, Queued};
 use crate::router::{FilterId, Options};
@@ -384,7 +384,7 @@ impl Broker {
                     self.core.persist.push(OpKind::Done { session, sequence }, &[]);
                 }
             } else if let Some(from) = store {
-                self.hand_over(HandOver { from, sequence, group: group_ref, message });
+                self.hand_over(HandOver { from, sequence, group: group_ref, message, to: None });
                 continue;
             } else {
                 let body = [stored.topic, stored.forwarded, stored.payload].concat();
@@ -440,14 +440,15 @@ impl Broker {
             member.under_way += 1;
         }
         // [MQTT-4.8.2-3] The member's own options.
-        let Member { shard, session, options, identifier, .. } = *member;
+        let Member { shard, session, options, identifier, persistent, .. } = *member;
+        let qos = publication.qos.min(options.qos());
+        let far = FarMember { shard, session, options, identifier };
         if shard == self.me {
             self.deliver_to_member(group_ref, publication, session, options, identifier);
+        } else if self.core.persist.undivided && persistent && qos != QoS::AtMostOnce {
+            self.give_by_queue(group_ref, publication, qos, far);
         } else {
-            let head = PublishHead::of(publication);
-            let item = Item::GroupDeliver { head, group: group_ref, session, options, identifier };
-            self.await_part(shard, publication);
-            self.peers.send(shard, item, &[publication.topic, publication.forwarded, publication.payload]);
+            self.give_far(group_ref, publication, far);
         }
     }
 

@@ -19,7 +19,8 @@ pub struct Backlog {
     pub(crate) read_from: u64,
     /// Everything from here on was never sent: what may be dropped to make room.
     pub(crate) unsent_from: u64,
-    /// Messages that are not done.
+    /// Messages that are not done, as far as is known: what is dropped unread may have been gone already, and then
+    /// there are more. Put right when the queue has been read to its end.
     pub messages: u32,
     /// Some of this is waited for: a pump follows when it is decided.
     pub(crate) waits: bool,
@@ -38,6 +39,9 @@ pub(crate) struct Reader {
     pub(crate) tail: Queue,
     /// The page that is asked for.
     pub(crate) asked: Option<u64>,
+    /// What was never sent began here when it was asked for: what lies between this and where it begins by now
+    /// was dropped since, and may be in the page.
+    pub(crate) unsent_then: u64,
 }
 
 impl Backlog {

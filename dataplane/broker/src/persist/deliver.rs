@@ -12,7 +12,7 @@ use crate::counters::{Dropped, Traffic};
 use crate::deliver::{Core, Outgoings, Terms, write};
 use crate::inflight::{Delivery, PacketClock};
 use crate::message::{Lazy, Publication};
-use crate::persist::backlog::Backlog;
+use crate::persist::backlog::{Backlog, Reader};
 use crate::persist::promise::What;
 use crate::queue::Queued;
 use crate::session::{Session, Window};
@@ -195,7 +195,18 @@ impl Core {
             // The message in hand may be for this session already, by another subscription: its own enqueue
             // comes before its end.
             self.persist.seal(publication);
-            let oldest = session.window.as_mut().and_then(|window| window.queue.pop());
+            let mut oldest = session.window.as_mut().and_then(|window| window.queue.pop());
+            if oldest.is_none()
+                && let Some(reader) = &mut backlog.reader
+                && reader.tail_from.is_some_and(|from| from <= first)
+            {
+                // All before the newest ones, which are here, is gone.
+                oldest = reader.tail.pop();
+                if let Some(queued) = &oldest {
+                    backlog.unsent_from = queued.sequence + 1;
+                    reader.tail_from = Some(queued.sequence + 1);
+                }
+            }
             let sequence = match oldest {
                 Some(queued) => {
                     backlog.done(queued.bytes);
@@ -209,6 +220,9 @@ impl Core {
                     backlog.unsent_from = first + 1;
                     if backlog.read_from == first {
                         backlog.read_from = first + 1;
+                    }
+                    if let Some(Reader { tail_from: Some(from), .. }) = backlog.reader.as_deref_mut() {
+                        *from = (*from).max(first + 1);
                     }
                     backlog.done(u32::try_from(mean).unwrap_or(u32::MAX));
                     first

@@ -19,6 +19,7 @@ use crate::claim::Claimant;
 use crate::message::{MessageId, Publication};
 use crate::peers::{Item, PublishHead, Reply};
 use crate::persist::promise::What;
+use crate::router::Options;
 use crate::settle::Settlement;
 use crate::shared::GroupRef;
 
@@ -29,6 +30,17 @@ pub(crate) struct HandOver {
     pub(crate) sequence: u64,
     pub(crate) group: GroupRef,
     pub(crate) message: MessageId,
+    /// The member on another shard that was picked; `None`: the group picks one.
+    pub(crate) to: Option<FarMember>,
+}
+
+/// A member of a group on another shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FarMember {
+    pub(crate) shard: u16,
+    pub(crate) session: Key,
+    pub(crate) options: Options,
+    pub(crate) identifier: u32,
 }
 
 /// Where a message stands that was handed on.
@@ -69,6 +81,8 @@ pub(crate) struct Endings {
     clients: HashMap<u64, Ending, HashKey>,
     /// What storage refused.
     refused: Vec<HandOver>,
+    /// What goes on from its group's queue when the publish in hand is through.
+    pub(crate) later: Vec<HandOver>,
 }
 
 impl Endings {
@@ -78,6 +92,7 @@ impl Endings {
             leaving: HashMap::with_hasher(key),
             clients: HashMap::with_hasher(key),
             refused: Vec::new(),
+            later: Vec::new(),
         }
     }
 
@@ -85,6 +100,11 @@ impl Endings {
     #[inline]
     pub(crate) fn is_handed_on(&self, session: SessionId, sequence: u64) -> bool {
         !self.handed_on.is_empty() && self.handed_on.contains_key(&(session.serial, sequence))
+    }
+
+    /// How many messages of a queue are on their way to elsewhere.
+    pub(crate) fn on_their_way(&self, session: SessionId) -> u32 {
+        self.leaving.get(&session.serial).map_or(0, |leaving| leaving.messages)
     }
 
     /// Whether a new session of a client has to wait: a stored one until what its former ones had is staged
@@ -103,15 +123,18 @@ impl Endings {
 
 impl Broker {
     /// A message goes from one stored queue to another, or to a client that takes it.
-    pub(crate) fn hand_over(&mut self, over: HandOver) {
-        let HandOver { from, sequence, group, message } = over;
+    pub(crate) fn hand_over(&mut self, mut over: HandOver) {
+        let HandOver { from, sequence, group, message, .. } = over;
         let stored = self.core.messages.get(message);
         let body = [stored.topic, stored.forwarded, stored.payload].concat();
         let publication = stored.over(&body);
         self.in_hand.open(Settlement::leave(from, sequence));
         let first = self.core.persist.number();
         self.core.persist.begin_group();
-        self.give_again(group, &publication);
+        match over.to.take() {
+            Some(member) => self.give_far(group, &publication, member),
+            None => self.give_again(group, &publication),
+        }
         self.core.persist.seal(&publication);
         let together = !self.in_hand.is_open() && self.core.persist.number() != first;
         if together {
@@ -128,6 +151,15 @@ impl Broker {
         let endings = &mut self.core.persist.endings;
         endings.handed_on.insert((from.serial, sequence), Way::Waits { over, together });
         endings.leaving.entry(from.serial).or_default().messages += 1;
+    }
+
+    /// Gives a group's message to a member on another shard.
+    pub(crate) fn give_far(&mut self, group: GroupRef, publication: &Publication<'_>, member: FarMember) {
+        let FarMember { shard, session, options, identifier } = member;
+        let head = PublishHead::of(publication);
+        let item = Item::GroupDeliver { head, group, session, options, identifier };
+        self.await_part(shard, publication);
+        self.peers.send(shard, item, &[publication.topic, publication.forwarded, publication.payload]);
     }
 
     fn give_again(&mut self, group: GroupRef, publication: &Publication<'_>) {

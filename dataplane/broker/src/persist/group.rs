@@ -9,8 +9,10 @@ use pelton_mqtt::QoS;
 use pelton_storage_ops::{Entry, SessionId, Target};
 
 use crate::broker::Broker;
+use crate::counters::Dropped;
 use crate::message::Publication;
 use crate::peers::Item;
+use crate::persist::ending::{FarMember, HandOver};
 use crate::persist::load::GroupFound;
 use crate::queue::{Queue, Queued};
 use crate::shared::{Group, GroupRef, home_slot};
@@ -52,6 +54,41 @@ impl Broker {
         let settle = self.wait_for_part();
         if !settle.is_none() {
             self.peers.send(shard, Item::Settle { settle }, &[]);
+        }
+    }
+
+    /// A message that is stored together with its publisher's QoS 2 identifier, for a member on another shard: that
+    /// one stores it later. Until then it is in the group's queue, or a crash in between would leave the
+    /// identifier alone, and what its publisher sends again would be taken for known.
+    pub(crate) fn give_by_queue(
+        &mut self,
+        group: GroupRef,
+        publication: &Publication<'_>,
+        qos: QoS,
+        member: FarMember,
+    ) {
+        let limit = self.core.settings.queue_messages_max;
+        if self
+            .groups
+            .get_mut(group)
+            .and_then(|entry| entry.store.as_ref())
+            .is_some_and(|store| self.core.persist.endings.on_their_way(store.session) >= limit)
+        {
+            self.core.tally.dropped.add(Dropped::GroupQueueFull);
+            return;
+        }
+        let sequence = self.store_for_group(group, publication, qos);
+        let store = self.groups.get_mut(group).and_then(|entry| entry.store.as_ref());
+        let Some(from) = store.map(|store| store.session) else { return };
+        let message = self.core.messages.store(publication);
+        let over = HandOver { from, sequence, group, message, to: Some(member) };
+        self.core.persist.endings.later.push(over);
+    }
+
+    /// What a publish has put into queues of groups for their members elsewhere goes on to them.
+    pub(crate) fn give_later(&mut self) {
+        while let Some(over) = self.core.persist.endings.later.pop() {
+            self.hand_over(over);
         }
     }
 

@@ -75,11 +75,9 @@ impl Broker {
                 core.messages.release(queued.message);
             }
         }
+        // By sequence numbers alone: how many messages are left is not known so well that what is behind them could
+        // be taken for read.
         backlog.read_from = from;
-        if backlog.messages == 0 {
-            // Nothing is left to be read, whatever sequence numbers were skipped.
-            backlog.read_from = backlog.next;
-        }
         session.shrink();
     }
 }

@@ -51,6 +51,7 @@ impl Core {
         persist.last_token += 1;
         let token = persist.last_token;
         reader.asked = Some(token);
+        reader.unsent_then = backlog.unsent_from;
         let from = backlog.read_from;
         let shard = persist.batch.shard;
         persist.requests.push(PageRequest { token, shard, session: id, from, messages_max, bytes_max });
@@ -96,13 +97,10 @@ impl Core {
         let link = session.link;
         let Session { window, backlog: Some(backlog), .. } = session else { return };
         let window = window.get_or_insert_default();
-        let until = match &mut backlog.reader {
-            Some(reader) => {
-                reader.asked = None;
-                reader.tail_from.unwrap_or(backlog.next)
-            }
-            None => return,
-        };
+        let Some(reader) = &mut backlog.reader else { return };
+        reader.asked = None;
+        let until = reader.tail_from.unwrap_or(backlog.next);
+        let dropped = reader.unsent_then..backlog.unsent_from;
         // Whether all before the newest messages is read.
         let mut passed = page.complete;
         for found in walk(page) {
@@ -111,8 +109,11 @@ impl Core {
                 passed = true;
                 break;
             }
-            backlog.read_from = entry.sequence + 1;
-            if persist.endings.is_handed_on(id, entry.sequence) || persist.fault.is_over(id, entry.sequence) {
+            backlog.read_from = backlog.read_from.max(entry.sequence + 1);
+            if dropped.contains(&entry.sequence)
+                || persist.endings.is_handed_on(id, entry.sequence)
+                || persist.fault.is_over(id, entry.sequence)
+            {
                 continue;
             }
             if let Phase::Released(packet_id) = entry.phase

@@ -107,7 +107,9 @@ impl Broker {
         if !matched && shards.is_empty() && publication.publisher != Publisher::NOBODY {
             self.core.tally.traffic.add(Traffic::NoSubscribers);
         }
-        self.taken(matched, !shards.is_empty())
+        let taken = self.taken(matched, !shards.is_empty());
+        self.give_later();
+        taken
     }
 
     /// This shard's part of a publish of another shard.
@@ -137,6 +139,7 @@ impl Broker {
         {
             self.peers.reply(from, Reply::Settled { settle, result: Settled::Ok { matched } }, &[]);
         }
+        self.give_later();
     }
 
     /// A message of a group for one member here, or of one that comes back to a group here.

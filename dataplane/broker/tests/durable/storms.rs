@@ -5,24 +5,42 @@
 
 use pelton_base::Rng;
 use pelton_broker::Settings;
-use pelton_broker::settings::Storage;
+use pelton_broker::settings::{QueuePolicy, Storage};
 use pelton_storage_ops::Failure;
 
 use crate::clients::{Publisher, Subscriber};
 use crate::wire::Version;
 use crate::world::{Disk, World};
 
+const GROUP: &str = "$share/g/t/#";
+
 /// How rough it gets.
+#[derive(Clone, Copy)]
 struct Weather {
     shards: u64,
     crashes_per_mille: u32,
     /// Per mille of steps at which the medium becomes full, or broken, for a while.
     faults_per_mille: u32,
+    /// Queues are short, and drop the oldest.
+    short_queues: bool,
+    /// Some subscribers are members of a group.
+    group: bool,
     steps: usize,
 }
 
-fn settings(rng: &mut Rng) -> Settings {
-    Settings {
+impl Weather {
+    const FAIR: Self = Self {
+        shards: 3,
+        crashes_per_mille: 0,
+        faults_per_mille: 0,
+        short_queues: false,
+        group: false,
+        steps: 300,
+    };
+}
+
+fn settings(rng: &mut Rng, weather: &Weather) -> Settings {
+    let settings = Settings {
         // Small windows, so that everything spills and pages.
         storage: Some(Storage {
             window_messages: rng.between(1, 12) as u32,
@@ -35,7 +53,12 @@ fn settings(rng: &mut Rng) -> Settings {
         fanout_per_turn: rng.between(2, 40) as u32,
         outbound_bytes_max: rng.between(100, 2_000) as u32,
         ..Settings::default()
+    };
+    if weather.short_queues {
+        let queue_messages_max = rng.between(2, 12) as u32;
+        return Settings { queue_messages_max, queue_policy: QueuePolicy::DropOldest, ..settings };
     }
+    settings
 }
 
 fn version(rng: &mut Rng) -> Version {
@@ -45,18 +68,19 @@ fn version(rng: &mut Rng) -> Version {
 fn run(seed: u64, weather: &Weather) {
     let mut rng = Rng::with_seed(seed);
     let shards = rng.between(1, weather.shards) as usize;
-    let mut world = World::new(shards, settings(&mut rng));
+    let mut world = World::new(shards, settings(&mut rng, weather));
     let mut publishers: Vec<Publisher> = (0..4)
         .map(|n| {
             let qos = 1 + n % 2;
             Publisher::new(&format!("publisher-{n}"), version(&mut rng), &format!("t/{n}"), qos as u8)
         })
         .collect();
-    let mut subscribers: Vec<Subscriber> = (0..5)
-        .map(|n| {
-            let filter = if n == 4 { "t/1".to_owned() } else { ["t/#", "t/+", "#"][n % 3].to_owned() };
-            Subscriber::new(&format!("subscriber-{n}"), version(&mut rng), &filter, 2)
-        })
+    let filters =
+        if weather.group { [GROUP, GROUP, GROUP, "t/#", "t/1"] } else { ["t/#", "t/+", "#", "t/#", "t/1"] };
+    let mut subscribers: Vec<Subscriber> = filters
+        .into_iter()
+        .enumerate()
+        .map(|(n, filter)| Subscriber::new(&format!("subscriber-{n}"), version(&mut rng), filter, 2))
         .collect();
     for subscriber in &mut subscribers {
         subscriber.connect(&mut world, rng.below(shards as u64) as usize);
@@ -149,7 +173,12 @@ fn run(seed: u64, weather: &Weather) {
             if subscriber.filter == "t/1" && publisher.topic != "t/1" {
                 continue;
             }
-            check(seed, publisher, subscriber, weather.faults_per_mille == 0);
+            if subscriber.filter != GROUP {
+                check(seed, publisher, subscriber, weather);
+            }
+        }
+        if weather.group {
+            check_group(seed, publisher, &subscribers, weather);
         }
     }
     for (shard, broker) in world.brokers.iter().enumerate() {
@@ -162,8 +191,19 @@ fn run(seed: u64, weather: &Weather) {
     }
 }
 
-/// `in_order`: what the store refuses between messages that it takes comes again behind them.
-fn check(seed: u64, publisher: &Publisher, subscriber: &Subscriber, in_order: bool) {
+/// Some member of the group has it.
+fn check_group(seed: u64, publisher: &Publisher, subscribers: &[Subscriber], weather: &Weather) {
+    let members = subscribers.iter().filter(|subscriber| subscriber.filter == GROUP);
+    let got: Vec<u32> = members.flat_map(|member| member.numbers(&publisher.topic)).collect();
+    let who = format!("seed {seed}: {} to the group, QoS {}", publisher.topic, publisher.qos);
+    let lost: Vec<_> = publisher.acked.iter().filter(|number| !got.contains(number)).collect();
+    assert!(weather.short_queues || lost.is_empty(), "{who}: acknowledged and lost: {lost:?}");
+}
+
+fn check(seed: u64, publisher: &Publisher, subscriber: &Subscriber, weather: &Weather) {
+    // What the store refuses between messages that it takes comes again behind them, and so does what was dropped
+    // and its publisher sends again.
+    let in_order = weather.faults_per_mille == 0 && !(weather.short_queues && publisher.qos == 1);
     let who = format!("seed {seed}: {} to {}, QoS {}", publisher.topic, subscriber.id, publisher.qos);
     let got = subscriber.numbers(&publisher.topic);
     let mut first = Vec::new();
@@ -173,9 +213,10 @@ fn check(seed: u64, publisher: &Publisher, subscriber: &Subscriber, in_order: bo
         }
     }
     let lost: Vec<_> = publisher.acked.iter().filter(|number| !first.contains(number)).collect();
-    assert!(lost.is_empty(), "{who}: acknowledged and lost: {lost:?}");
+    assert!(weather.short_queues || lost.is_empty(), "{who}: acknowledged and lost: {lost:?}");
     assert!(!in_order || first.is_sorted(), "{who}: out of order {first:?}");
-    if publisher.qos == 2 {
+    // Of a message that one shard stored and the member's shard refused, the publisher is told that it was refused.
+    if publisher.qos == 2 && !(weather.group && weather.faults_per_mille != 0) {
         assert_eq!(got, first, "{who}: more than once");
     }
 }
@@ -197,20 +238,41 @@ fn seeds(default: u64) -> std::ops::Range<u64> {
 #[test]
 fn nothing_acknowledged_is_lost_without_crashes() {
     for seed in seeds(4) {
-        run(seed, &Weather { shards: 3, crashes_per_mille: 0, faults_per_mille: 0, steps: 250 });
+        run(seed, &Weather { steps: 250, ..Weather::FAIR });
     }
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_in_crashes() {
     for seed in seeds(10) {
-        run(seed, &Weather { shards: 3, crashes_per_mille: 12, faults_per_mille: 0, steps: 300 });
+        run(seed, &Weather { crashes_per_mille: 12, ..Weather::FAIR });
     }
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_when_the_medium_fails() {
     for seed in seeds(10) {
-        run(seed, &Weather { shards: 3, crashes_per_mille: 4, faults_per_mille: 30, steps: 400 });
+        run(seed, &Weather { crashes_per_mille: 4, faults_per_mille: 30, steps: 400, ..Weather::FAIR });
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_in_groups() {
+    for seed in seeds(6) {
+        let weather = Weather { group: true, ..Weather::FAIR };
+        run(seed, &weather);
+        run(seed, &Weather { crashes_per_mille: 12, ..weather });
+        run(seed, &Weather { crashes_per_mille: 4, faults_per_mille: 30, ..weather });
+    }
+}
+
+#[test]
+fn nothing_stays_behind_in_short_queues() {
+    for seed in seeds(10) {
+        run(seed, &Weather { short_queues: true, ..Weather::FAIR });
+        run(
+            seed,
+            &Weather { short_queues: true, crashes_per_mille: 6, faults_per_mille: 15, ..Weather::FAIR },
+        );
     }
 }

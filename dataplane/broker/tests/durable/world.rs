@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub(crate) pages_read: u64,
     /// The page, counted from 0, that cannot be read when it is asked for.
     pub(crate) unreadable: Option<u64>,
+    /// How often a shard would look again at what waits for room.
+    pub(crate) decongested: u64,
     /// How long a turn takes.
     pub(crate) turn_ms: u64,
 }
@@ -82,6 +84,7 @@ impl World {
             operations: 0,
             pages_read: 0,
             unreadable: None,
+            decongested: 0,
             turn_ms: 1,
         };
         world.boot(shards);
@@ -125,6 +128,8 @@ impl World {
             }
             self.exchange();
             self.serve();
+            // Queues of groups are read, whatever the storage does with what it is given.
+            self.commit(0);
         }
         panic!("the brokers do not come to an end of their loading");
     }
@@ -256,7 +261,7 @@ impl World {
         broker.out().take_dirty(&mut dirty);
         broker.out().take_urgent(&mut urgent);
         broker.effects.resumed.clear();
-        broker.effects.decongested = false;
+        self.decongested += u64::from(std::mem::take(&mut broker.effects.decongested));
         let mut writable = Vec::new();
         for conn in self.conns.values_mut().filter(|conn| conn.shard == shard && conn.open) {
             let out = broker.out();
