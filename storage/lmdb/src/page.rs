@@ -1,10 +1,11 @@
 //! Reads pages of queues, in short transactions, away from the shards: a page of the map that is not in memory
 //! stalls whoever touches it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use pelton_storage_ops::{Answer, Entry, MessageHead, Page, PageRequest};
 
 use crate::error::Fault;
@@ -15,10 +16,10 @@ use crate::options::Wake;
 use crate::status::{Shared, StoreEvent};
 use crate::txn::{ReadTxn, Record};
 
-/// How long a page waits for a shard that does not take its answers, before it is dropped.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often it looks.
-const PAUSE: Duration = Duration::from_micros(100);
+/// How soon to look again whether a shard takes its answers that did not.
+const PAUSE: Duration = Duration::from_millis(1);
+/// How long to wait where nothing is to be done but what comes.
+const FOR_LONG: Duration = Duration::from_secs(3_600);
 
 /// Reads messages, keeping the segment at hand: neighbours in a queue are mostly neighbours in a segment.
 pub(crate) struct Messages<'t> {
@@ -142,26 +143,50 @@ pub(crate) struct Reader {
 impl Reader {
     /// Serves requests until nobody can ask any more.
     pub(crate) fn run(self) {
-        while let Ok(request) = self.requests.recv() {
-            let Some((answers, wake)) = self.shards.get(usize::from(request.shard)) else { continue };
-            let live = self.map.live();
-            let page = live.read().and_then(|txn| read(&txn, &request, &self.shared));
-            drop(live);
-            // What cannot be read now may be later: the page is empty and says that it is not complete.
-            let page = page.unwrap_or(Page { token: request.token, complete: false, ..Page::default() });
-            self.shared.add(StoreEvent::PagesRead, 1);
-            self.shared.add(StoreEvent::MessagesRead, page.entries.len() as u64);
-            self.shared.add(StoreEvent::MessagesDamaged, u64::from(page.damaged));
-            // The last places of the channel are for completions. A shard empties it with every turn.
-            let since = Instant::now();
-            while answers.len() >= self.pages_max && since.elapsed() < PATIENCE {
-                wake();
-                std::thread::sleep(PAUSE);
+        // Of shards that do not take their answers. None is forgotten: who asks for a page asks for no other before
+        // it has come. Bounded by what a shard asks for at once.
+        let mut put_off: VecDeque<PageRequest> = VecDeque::new();
+        loop {
+            for _ in 0..put_off.len() {
+                let Some(request) = put_off.pop_front() else { break };
+                if !self.serve(&request) {
+                    put_off.push_back(request);
+                }
             }
-            if answers.try_send(Answer::Page(page)).is_err() {
-                self.shared.add(StoreEvent::PagesDropped, 1);
+            let timeout = if put_off.is_empty() { FOR_LONG } else { PAUSE };
+            match self.requests.recv_timeout(timeout) {
+                Ok(request) if self.serve(&request) => {}
+                Ok(request) => put_off.push_back(request),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-            wake();
         }
+    }
+
+    /// Reads and delivers a page; `false` if its shard has no place for it now.
+    fn serve(&self, request: &PageRequest) -> bool {
+        let Some((answers, wake)) = self.shards.get(usize::from(request.shard)) else { return true };
+        // The last places of the channel are for completions. A shard empties it with every turn.
+        if answers.len() >= self.pages_max {
+            wake();
+            return false;
+        }
+        let live = self.map.live();
+        let page = live.read().and_then(|txn| read(&txn, request, &self.shared));
+        drop(live);
+        // What cannot be read now may be later: the page is empty and says that it is not complete.
+        let page = page.unwrap_or(Page { token: request.token, complete: false, ..Page::default() });
+        let (messages, damaged) = (page.entries.len() as u64, u64::from(page.damaged));
+        match answers.try_send(Answer::Page(page)) {
+            Ok(()) => {}
+            // Another reader was faster.
+            Err(TrySendError::Full(_)) => return false,
+            Err(TrySendError::Disconnected(_)) => self.shared.add(StoreEvent::PagesDropped, 1),
+        }
+        self.shared.add(StoreEvent::PagesRead, 1);
+        self.shared.add(StoreEvent::MessagesRead, messages);
+        self.shared.add(StoreEvent::MessagesDamaged, damaged);
+        wake();
+        true
     }
 }

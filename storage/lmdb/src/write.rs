@@ -241,6 +241,7 @@ impl Writing {
                 if found.get(..SESSION_KEY) != Some(&key[..]) {
                     break;
                 }
+                // Of a damaged row the segment stays until the next start, as in `change_row`.
                 if db == Db::Queues
                     && let Some(row) = row::Row::read(found, value)
                 {

@@ -129,6 +129,9 @@ impl Writing {
         let (key, value) = std::mem::take(&mut self.stored);
         let rest = (|| {
             let Some(row) = row::Row::read(&key, &value) else {
+                // Which messages it referred to cannot be known any more: its segment, whichever that is, may be kept
+                // for nobody until the next start, which counts the rows that are sound. To count too little here
+                // would free what others wait for.
                 self.quarantine(txn, Db::Queues, &key, &value)?;
                 return Ok(changes);
             };

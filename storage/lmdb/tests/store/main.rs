@@ -7,6 +7,7 @@ mod damage;
 mod differential;
 mod faults;
 mod kill;
+mod pages;
 mod power_loss;
 mod recorder;
 mod scratch;
