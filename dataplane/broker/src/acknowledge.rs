@@ -101,7 +101,7 @@ impl Broker {
             self.core.sessions.get(session).is_some_and(|session| session.is_unreleased(ack.packet_id));
         if !known && self.store_is_behind(session) {
             // Those that are known are bounded by Receive Maximum; these by nothing but this.
-            return self.hold_for_room(key);
+            return self.hold_for_storage(key);
         }
         if let Some(window) = self.core.sessions.get_mut(session).and_then(|session| session.window.as_mut())
         {

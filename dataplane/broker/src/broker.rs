@@ -206,6 +206,11 @@ impl Broker {
         self.core.links.get(key).is_some_and(|link| link.hold == Some(Hold::Congestion))
     }
 
+    /// Whether what waits for room waits for storage alone, which says when there is some.
+    pub fn waits_for_storage_room(&self) -> bool {
+        self.core.persist.congested && self.fanouts.is_empty() && !self.peers.is_congested()
+    }
+
     /// Connections still wait for room: the shard is told when there is some.
     pub fn wait_for_room(&mut self) {
         self.waiting_for_room = true;
@@ -289,7 +294,7 @@ impl Broker {
             State::Ending => return Handled::Ended,
         }
         // Congestion is looked at anew; the other holds end when the broker says so.
-        if let Some(hold @ (Hold::Subscribe | Hold::Claim)) = link.hold {
+        if let Some(hold @ (Hold::Subscribe | Hold::Claim | Hold::Storage)) = link.hold {
             return Handled::Hold(hold);
         }
         link.last_packet = self.core.mono;

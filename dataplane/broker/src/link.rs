@@ -32,6 +32,8 @@ pub enum Hold {
     Access,
     /// SUBACK is awaited: routes or retained messages are on their way.
     Subscribe,
+    /// Storage takes nothing: it is tried again in a while.
+    Storage,
     /// Publishes wait: a fan-out is being expanded, or the mesh or the storage is full.
     Congestion,
 }

@@ -300,7 +300,9 @@ pub(crate) const SERIAL_COUNT: u64 = (1 << 48) - 1;
 
 /// The first serial number of a process that begins now: above all that an earlier one can have given out,
 /// as long as it gave out fewer than 256 a millisecond on average, and wall time has not gone back. Enough
-/// until 2054.
+/// until 2054. If it has gone back they begin above all that are in the store: what is given out a second time
+/// then is that of a session of which nothing is left. Its end took along all that was stored under it, and for
+/// No Local a stored message is told by the hash of its publisher's client id.
 pub(crate) fn first_serial(now: Wall) -> u64 {
     (now.since(SERIALS_FROM) << 8) & SERIAL_COUNT
 }

@@ -439,7 +439,7 @@ impl Broker {
                 self.acknowledge(key, packet_id, exactly_once, reason);
                 Handled::Done
             }
-            _ => self.hold_for_room(key),
+            _ => self.hold_for_storage(key),
         }
     }
 

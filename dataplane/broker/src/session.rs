@@ -101,7 +101,8 @@ pub struct Session {
     /// Retained messages are being fetched for it: how many subscriptions.
     pub fetches: u16,
     /// It has left a shared group: what that group, at home elsewhere, had on the way to it is not for it any
-    /// more; what it was sent already goes back when it goes.
+    /// more; what it was sent already goes back when it goes. Not stored, nor need it be: what was on its way between
+    /// shards does not outlive the process, and what is read back from storage goes back to no group.
     pub left_group: bool,
     /// Scratch of a publish that several filters match: which publish, and the position of the session among
     /// its targets.

@@ -42,12 +42,15 @@ pub(crate) struct PendingSubscribe {
     session: Key,
     packet_id: PacketId,
     codes: SmallVec<[ReasonCode; 4]>,
-    /// The filters, if they have to be stored.
-    stored: Vec<Box<str>>,
+    /// The filters, if they have to be stored, with what they stood with before.
+    stored: Vec<(Box<str>, Option<Granting>)>,
     waits_for: u16,
     /// Filters whose retained messages are sent after SUBACK.
     fetches: Vec<WantedRetained>,
 }
+
+/// Options and identifier of a subscription.
+type Granting = (Options, u32);
 
 /// Retained messages a new subscription asks for.
 #[derive(Debug)]
@@ -108,7 +111,11 @@ impl Broker {
             // storage can take now.
             if stored && !self.is_subscribed_so(session, &grant) {
                 self.put_subscription(session, grant.filter, grant.options, grant.identifier);
-                pending.stored.push(grant.filter.as_str().into());
+                let before = self.slot_in(session, grant.filter).and_then(|slot| {
+                    let before = self.core.sessions.get(session)?.subscriptions.get(slot)?;
+                    Some((before.options, before.identifier))
+                });
+                pending.stored.push((grant.filter.as_str().into(), before));
             }
             match grant.filter.shared() {
                 Some(shared) => {
@@ -427,7 +434,7 @@ impl Broker {
         self.subscribe_came_closer(place);
     }
 
-    /// The subscriptions of a SUBSCRIBE are stored, or could not be: then they do not stand.
+    /// The subscriptions of a SUBSCRIBE are stored, or could not be: then they do not stand, or as they stood before.
     pub(crate) fn subscribe_is_stored(&mut self, place: Key, failed: bool) {
         if failed && let Some(pending) = self.subscribes.get_mut(place) {
             for code in &mut pending.codes {
@@ -438,15 +445,53 @@ impl Broker {
             pending.fetches.clear();
             // By its session: the connection may have gone.
             let session = pending.session;
-            for text in std::mem::take(&mut pending.stored) {
+            for (text, before) in std::mem::take(&mut pending.stored) {
                 let Ok(filter) = TopicFilter::new(&text) else { continue };
-                if let Some(slot) = self.slot_in(session, filter) {
-                    self.drop_subscription(session, slot);
-                    self.end_subscription(session, filter);
+                let Some(slot) = self.slot_in(session, filter) else { continue };
+                match before {
+                    Some((options, identifier)) => self.put_back(session, slot, filter, options, identifier),
+                    None => {
+                        self.drop_subscription(session, slot);
+                        self.end_subscription(session, filter);
+                    }
                 }
             }
         }
         self.subscribe_came_closer(place);
+    }
+
+    /// A subscription goes on with the options that it had before, which its client was granted; storage follows
+    /// when it can.
+    fn put_back(
+        &mut self,
+        session_key: Key,
+        slot: usize,
+        filter: TopicFilter<'_>,
+        options: Options,
+        identifier: u32,
+    ) {
+        self.core.persist.fault.keep_subscription(session_key, filter.as_str());
+        let Some(session) = self.core.sessions.get_mut(session_key) else { return };
+        let persistent = session.is_persistent();
+        let subscription = &mut session.subscriptions[slot];
+        (subscription.options, subscription.identifier) = (options, identifier);
+        if let Place::Filter { filter, position } = subscription.place {
+            self.router.subscriber_mut(filter, position).options = options;
+        }
+        let Some(shared) = filter.shared() else { return };
+        let (name, text) = (shared.group, shared.filter.as_str());
+        let home = home_of(self.key, name, text, self.peers.shards());
+        if home == self.me {
+            let joining = Joining { shard: self.me, session: session_key, options, identifier, persistent };
+            self.join_group(name, text, joining);
+            return;
+        }
+        // It is a member already: nobody waits for the answer.
+        let request = Key::NONE;
+        let (group, filter) = (name.len() as u16, text.len() as u16);
+        let item =
+            Item::Join { request, session: session_key, options, identifier, persistent, group, filter };
+        self.peers.send(home, item, &[name.as_bytes(), text.as_bytes()]);
     }
 
     /// A session found at the start is a member of a shared group.

@@ -684,7 +684,7 @@ impl<T: ByteStreams> Shard<T> {
             || self.broker.waits_for_fence()
             || !self.leaving.is_empty()
             || !self.own.is_empty()
-            || !self.waiting.is_empty()
+            || (!self.waiting.is_empty() && !self.broker.waits_for_storage_room())
             || self.storage.as_ref().is_some_and(Storage::is_stuck)
         {
             until = until.min(self.now.plus_us(RETRY_US));

@@ -10,11 +10,13 @@ use pelton_base::{HashKey, Key, Mono};
 use pelton_mqtt::{QoS, TopicFilter};
 use pelton_storage_ops::{Batch, Failure, OpKind, SessionId, Target};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Handled};
 use crate::counters::Stored;
 use crate::inflight::Delivery;
+use crate::link::Hold;
 use crate::message::Publication;
 use crate::persist::promise::What;
+use crate::session::Subscription;
 
 /// How long publishes are refused before storage is tried again.
 const PROBE_MS: u64 = 1_000;
@@ -32,6 +34,10 @@ pub(crate) struct Fault {
     /// QoS 2 deliveries whose identifiers have to be stored before they are sent. An identifier of QoS 1 that
     /// is not stored costs its message the DUP flag after a crash, nothing else.
     identifiers: Vec<(Key, u64)>,
+    /// Subscriptions that are not in storage as they are here.
+    subscriptions: Vec<(Key, Box<str>)>,
+    /// Connections whose input waits until storage is tried again: not looked at before, however long that is.
+    held: Vec<Key>,
     /// Answers that wait for what is tried again.
     answers: Vec<What>,
 }
@@ -72,6 +78,10 @@ impl Fault {
         self.topics.is_some()
     }
 
+    pub(crate) fn keep_subscription(&mut self, session: Key, filter: &str) {
+        self.subscriptions.push((session, filter.into()));
+    }
+
     pub(crate) fn keep(&mut self, answer: What) {
         self.answers.push(answer);
     }
@@ -106,7 +116,26 @@ impl Broker {
             self.core.persist.promise(first, u32::MAX, answer);
         }
         self.ask_for_room();
-        self.waiting_for_room = true;
+        for link in std::mem::take(&mut self.core.persist.fault.held) {
+            if let Some(held) = self.core.links.get_mut(link)
+                && held.hold == Some(Hold::Storage)
+            {
+                held.hold = None;
+                self.effects.resumed.push(link);
+            }
+        }
+    }
+
+    /// Leaves a packet in front of its connection until storage is tried again.
+    pub(crate) fn hold_for_storage(&mut self, key: Key) -> Handled {
+        if !self.core.persist.fault.is_open() {
+            return self.hold_for_room(key);
+        }
+        if let Some(link) = self.core.links.get_mut(key) {
+            link.hold = Some(Hold::Storage);
+            self.core.persist.fault.held.push(key);
+        }
+        Handled::Hold(Hold::Storage)
     }
 
     fn try_again(&mut self) {
@@ -127,6 +156,9 @@ impl Broker {
         }
         for key in std::mem::take(&mut self.core.persist.fault.sessions) {
             self.put_session(key);
+        }
+        for (key, filter) in std::mem::take(&mut self.core.persist.fault.subscriptions) {
+            self.put_subscription_again(key, &filter);
         }
         for (key, sequence) in std::mem::take(&mut self.core.persist.fault.identifiers) {
             // It may have been read again since, by another connection, and got another identifier.
@@ -149,6 +181,15 @@ impl Broker {
     /// Storage is tried again in a while.
     pub(crate) fn open_fault(&mut self) {
         self.core.persist.fault.state = State::Open(self.core.mono.plus_ms(PROBE_MS));
+    }
+
+    /// Stages a subscription as it stands by now, if it does.
+    fn put_subscription_again(&mut self, key: Key, text: &str) {
+        let Ok(filter) = TopicFilter::new(text) else { return };
+        let Some(slot) = self.slot_in(key, filter) else { return };
+        let Some(session) = self.core.sessions.get(key) else { return };
+        let Subscription { options, identifier, .. } = session.subscriptions[slot];
+        self.put_subscription(key, filter, options, identifier);
     }
 
     /// Operations failed: takes back what was counted on, and remembers what to try again.
@@ -206,8 +247,14 @@ impl Broker {
                         self.core.persist.fault.identifiers.push((key, sequence));
                     }
                 }
-                // Told to whoever waits: the publisher, or the client that subscribes.
-                OpKind::PutSubscription { .. } | OpKind::Received { .. } | OpKind::Nothing => {}
+                // What the client that subscribes is told is the matter of its SUBSCRIBE.
+                OpKind::PutSubscription { session, .. } => {
+                    if let (Some(key), Ok(filter)) = (key_of(session), std::str::from_utf8(step.bytes)) {
+                        self.core.persist.fault.keep_subscription(key, filter);
+                    }
+                }
+                // Told to the publisher.
+                OpKind::Received { .. } | OpKind::Nothing => {}
             }
         }
     }

@@ -70,6 +70,60 @@ fn a_full_store_takes_no_subscription_away() {
 }
 
 #[test]
+fn a_full_store_leaves_a_subscription_as_it_was() {
+    for (shards, text) in [(1, "a/#"), (1, "$share/g/a/#"), (3, "$share/g/a/#")] {
+        let mut world = World::new(shards, settings());
+        let mut publisher = Publisher::new("publisher", Version::V5, "a/b", 2);
+        let mut subscriber = Subscriber::new("subscriber", Version::V5, text, 1);
+        publisher.connect(&mut world, 0);
+        subscriber.connect(&mut world, 0);
+        subscriber.subscribe(&mut world);
+        go(&mut world, &mut [&mut publisher], &mut [&mut subscriber]);
+        let options = |world: &World| -> Vec<(u8, u32)> {
+            let sessions = world.store.durable().sessions.values();
+            sessions.flat_map(|stored| stored.subscriptions.values().copied()).collect()
+        };
+        let before = options(&world);
+        world.store.set_fault(Some(Failure::Full));
+        subscriber.qos = 2;
+        subscriber.subscribe(&mut world);
+        go(&mut world, &mut [&mut publisher], &mut [&mut subscriber]);
+        assert_eq!(subscriber.suback, Some(0x97));
+        world.store.set_fault(None);
+        world.sleep(1_100);
+        publisher.publish(&mut world);
+        go(&mut world, &mut [&mut publisher], &mut [&mut subscriber]);
+        assert_eq!(options(&world), before, "{text}");
+        assert_eq!(subscriber.got.iter().map(|got| got.qos).collect::<Vec<u8>>(), [1], "{text}");
+    }
+}
+
+#[test]
+fn what_waits_for_a_broken_store_is_not_looked_at_all_the_time() {
+    let mut world = World::new(1, settings());
+    let mut publisher = Publisher::new("publisher", Version::V311, "a/b", 1);
+    let mut subscriber = Subscriber::new("subscriber", Version::V311, "a/#", 1);
+    publisher.connect(&mut world, 0);
+    subscriber.connect(&mut world, 0);
+    subscriber.subscribe(&mut world);
+    go(&mut world, &mut [&mut publisher], &mut [&mut subscriber]);
+    subscriber.cut(&mut world);
+    world.store.set_fault(Some(Failure::Failed));
+    publisher.publish(&mut world);
+    go(&mut world, &mut [&mut publisher], &mut []);
+    // A v3 client was cut off; what it sends when it is back waits.
+    publisher.connect(&mut world, 0);
+    go(&mut world, &mut [&mut publisher], &mut []);
+    let before = world.decongested;
+    world.turns(500);
+    assert_eq!(world.decongested, before, "it was looked at again while storage was not to be tried");
+    world.store.set_fault(None);
+    world.sleep(1_100);
+    go(&mut world, &mut [&mut publisher], &mut []);
+    assert!(publisher.acked.contains(&0));
+}
+
+#[test]
 fn a_subscription_that_was_not_stored_is_stored_when_it_is_asked_for_again() {
     let mut world = World::new(1, settings());
     let mut subscriber = Subscriber::new("subscriber", Version::V5, "a/#", 1);

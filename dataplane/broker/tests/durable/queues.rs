@@ -223,6 +223,30 @@ fn retained_messages_survive() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_gives_nobody_what_is_anothers() {
+    let (mut world, mut publisher, mut subscriber) = world_with(settings());
+    subscriber.cut(&mut world);
+    publish(&mut world, &mut publisher, 3);
+    let serials = |world: &World| -> Vec<u64> {
+        world.store.durable().sessions.keys().map(|session| session.serial).collect()
+    };
+    let before = serials(&world);
+    world.wall.0 -= 86_400_000;
+    world.crash(1);
+    let mut new = Subscriber::new("new", Version::V5, "c/#", 2);
+    new.connect(&mut world, 0);
+    subscriber.connect(&mut world, 0);
+    go(&mut world, &mut [], &mut [&mut new]);
+    assert!(new.connected && !new.session_present);
+    let after = serials(&world);
+    let added: Vec<&u64> = after.iter().filter(|serial| !before.contains(serial)).collect();
+    assert_eq!((added.len(), after.len()), (1, 3), "no serial number is used twice");
+    assert!(before.iter().all(|serial| serial < added[0]));
+    assert_eq!(receive(&mut world, &mut subscriber), [0, 1, 2]);
+    assert!(new.got.is_empty());
+}
+
+#[test]
 fn a_group_keeps_its_queue() {
     for shards in [1, 3] {
         let mut world = World::new(shards, settings());
