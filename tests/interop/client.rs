@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use pelton_tests::binary::{Pelton, build};
 use pelton_tests::repository;
+use pelton_tests::tap::OnTap;
 
 /// The steps of the scenario: a script that says fewer has not played it.
 const STEPS: [&str; 8] = ["connect", "qos 0", "qos 1", "qos 2", "retained", "will", "shared", "resume"];
@@ -44,6 +45,17 @@ impl Client {
         Self { name, installed, command: vec!["node".into(), scripts().join(script)] }
     }
 
+    /// Whether it can be played; what cannot is said aloud.
+    pub(crate) fn is_installed(&self) -> bool {
+        if !self.installed {
+            let skipped = format!("SKIPPED (not installed): {}; run tests/interop/install\n", self.name);
+            assert!(std::env::var("PELTON_REQUIRE_INTEROP").as_deref() != Ok("1"), "{skipped}");
+            // Not by a macro: what those print of a test that passes is kept from everybody.
+            let _ = std::io::stderr().write_all(skipped.as_bytes());
+        }
+        self.installed
+    }
+
     /// A package of the workspace: always there.
     pub(crate) fn cargo(name: &'static str, package: &str) -> Self {
         Self { name, installed: true, command: vec![build(package, package)] }
@@ -52,29 +64,37 @@ impl Client {
 
 /// Plays a client's script against a broker of its own, once for each version.
 pub(crate) fn play(client: &Client, versions: &[&str]) {
-    if !client.installed {
-        let skipped = format!("SKIPPED (not installed): {}; run tests/interop/install\n", client.name);
-        assert!(std::env::var("PELTON_REQUIRE_INTEROP").as_deref() != Ok("1"), "{skipped}");
-        // Not by a macro: what those print of a test that passes is kept from everybody.
-        let _ = std::io::stderr().write_all(skipped.as_bytes());
+    if !client.is_installed() {
         return;
     }
     let broker = Pelton::start(&[]);
+    let (host, port) = (broker.address().ip().to_string(), broker.address().port().to_string());
     for version in versions {
-        let said = run(client, &broker, version);
-        for step in STEPS {
-            let played = said.lines().any(|line| line == format!("ok {step}"));
-            assert!(played, "{} over {version}: step {step:?} was not played\n{said}", client.name);
-        }
+        play_version(client, Command::new(&client.command[0]), &host, &port, version);
+    }
+}
+
+/// The same against a broker on a TAP device, at one of its addresses there.
+pub(crate) fn play_over_tap(client: &Client, broker: &OnTap, host: &str, versions: &[&str]) {
+    for version in versions {
+        let command = broker.namespace().command(&client.command[0]);
+        play_version(client, command, host, "1883", version);
+    }
+}
+
+fn play_version(client: &Client, command: Command, host: &str, port: &str, version: &str) {
+    let said = run(client, command, host, port, version);
+    for step in STEPS {
+        let played = said.lines().any(|line| line == format!("ok {step}"));
+        assert!(played, "{} over {version}: step {step:?} was not played\n{said}", client.name);
     }
 }
 
 /// Runs the script and returns what it said; fails if it fails.
-fn run(client: &Client, broker: &Pelton, version: &str) -> String {
-    let address = broker.address();
-    let mut child = Command::new(&client.command[0])
+fn run(client: &Client, mut command: Command, host: &str, port: &str, version: &str) -> String {
+    let mut child = command
         .args(&client.command[1..])
-        .args([&address.ip().to_string(), &address.port().to_string(), version])
+        .args([host, port, version])
         // Node looks for packages next to the script, which is not where they are.
         .env("PELTON_INTEROP", place())
         .env("NODE_PATH", place().join("node_modules"))

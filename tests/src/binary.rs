@@ -34,7 +34,12 @@ impl Pelton {
 
     /// Starts a built broker at an address, with the store in a directory, and more arguments.
     pub fn start_at(binary: &Path, address: SocketAddr, data: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(binary)
+        Self::start_by(Command::new(binary), address, data, arguments)
+    }
+
+    /// The same by a command that runs the binary.
+    pub fn start_by(mut command: Command, address: SocketAddr, data: &Path, arguments: &[&str]) -> Self {
+        let mut child = command
             .args(["serve", "--bind", &address.to_string(), "--data"])
             .arg(data)
             .args(arguments)

@@ -6,10 +6,13 @@
 //! | `rules` | the rules of MQTT 3.1.1 and 5.0, against a running broker |
 //! | `interop` | clients of other projects, against the binary |
 //! | `durability` | the binary and its store, killed again and again under load |
+//! | `bypass` | the binary on an interface that is served past the kernel |
 #![forbid(unsafe_code)]
 
 pub mod binary;
+pub mod namespace;
 pub mod scratch;
+pub mod tap;
 
 use std::path::{Path, PathBuf};
 
