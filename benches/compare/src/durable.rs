@@ -13,22 +13,27 @@ use crate::table::digits;
 const WRITTEN: &str = "written";
 /// Messages it did not write, because their acknowledgements had come.
 const OVERTAKEN: &str = "overtaken";
+/// Bytes of the messages it wrote, with what surrounds each.
+const STORED_BYTES: &str = "stored_bytes";
 /// Commits.
 const COMMITS: &str = "commits";
 /// Microseconds spent in them.
 const COMMIT_US: &str = "commit_us";
 /// What the table looks for among the figures of a broker; one that has none of them has no such columns.
 #[cfg(test)]
-pub(crate) const FIGURES: [&str; 4] = [WRITTEN, OVERTAKEN, COMMITS, COMMIT_US];
+pub(crate) const FIGURES: [&str; 5] = [WRITTEN, OVERTAKEN, STORED_BYTES, COMMITS, COMMIT_US];
 
 /// What a column says of a run.
 type Value = fn(&Report, &Figures) -> Option<f64>;
 
-const COLUMNS: [(&str, Value); 10] = [
+const COLUMNS: [(&str, Value); 11] = [
     ("per second", |report, _| Some(report.rate)),
     ("broker us", |report, _| report.broker?.cpu_us_per_count),
     ("of that store's thread", |report, _| report.thread_us_per_count),
     ("bytes to disk each", |report, _| report.broker?.written_bytes_per_count),
+    ("bytes stored each", |_, figures| {
+        Some(figures.get(STORED_BYTES)? / figures.get(WRITTEN)?).filter(|bytes| bytes.is_finite())
+    }),
     ("never written %", |_, figures| {
         let (written, overtaken) = (figures.get(WRITTEN)?, figures.get(OVERTAKEN)?);
         Some(100.0 * overtaken / (written + overtaken)).filter(|share| share.is_finite())
@@ -74,8 +79,10 @@ pub(crate) fn section(results: &Results, out: &mut String) {
         out,
         "\nCounted and timed are PUBACKs to publishers where clients are away, deliveries where they are there. \
          Microseconds and bytes are for each. Bytes to disk are those the system counts for the process in the seconds \
-         measured; what is still to be written is among them. `never written`: messages whose acknowledgements came before \
-         their turn to be written. That, and figures of commits, are of the whole run, by the broker's own account.\n"
+         measured: all of a run of pages of which a part is written, what is still to be written included, so that it is the \
+         upper bound. Bytes stored are those of messages and what surrounds each. `never written`: messages whose \
+         acknowledgements came before their turn to be written. These, and figures of commits, are of the whole run, by the \
+         broker's own account.\n"
     );
 }
 
@@ -106,15 +113,21 @@ mod tests {
             thread_us_per_count: Some(0.75),
             ..Report::default()
         };
-        let figures = [(WRITTEN, 3_000.0), (OVERTAKEN, 1_000.0), (COMMITS, 2.0), (COMMIT_US, 30_000.0)];
+        let figures = [
+            (WRITTEN, 3_000.0),
+            (OVERTAKEN, 1_000.0),
+            (STORED_BYTES, 951_000.0),
+            (COMMITS, 2.0),
+            (COMMIT_US, 30_000.0),
+        ];
         let figures = figures.map(|(name, value)| (name.to_owned(), value)).into();
         results.add(1, 0, report.clone(), figures);
         results.add(1, 1, Report { thread_us_per_count: None, ..report }, Figures::new());
         let mut out = String::new();
         section(&results, &mut out);
         for line in [
-            "| away q1 256 | a | 250000 | 1.25 | 0.75 | 330 | 25.0 | 1500 | 15.0 | 15.0 | 40.0 | 70.0 |",
-            "| away q1 256 | b | 250000 | 1.25 |  | 330 |  |  |  |  | 40.0 | 70.0 |",
+            "| away q1 256 | a | 250000 | 1.25 | 0.75 | 330 | 317 | 25.0 | 1500 | 15.0 | 15.0 | 40.0 | 70.0 |",
+            "| away q1 256 | b | 250000 | 1.25 |  | 330 |  |  |  |  |  | 40.0 | 70.0 |",
         ] {
             assert!(out.lines().any(|found| found == line), "{line}\n{out}");
         }
