@@ -3,8 +3,13 @@
 //! [`ReferenceStore::apply`] takes batches into the transaction that is open, [`ReferenceStore::commit`] makes
 //! it durable, [`ReferenceStore::crash`] forgets it. The simulator uses it as its disk; the LMDB engine is
 //! compared with it, operation for operation.
+//!
+//! Durable is what survives the end of the process. Where the medium syncs lazily ([`ReferenceStore::set_lazy`])
+//! a loss of power takes more: [`ReferenceStore::lose_power`] draws a [`Fate`] for every page that was written
+//! since the last sync. A transaction of which a page is lost or torn did not happen, nor did any behind it: what
+//! is left is a prefix, as the LMDB engine is shown to leave one by replaying its writes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::batch::{Batch, Completion, Failure, MessageHead, OpKind, SessionId, Step, Target};
 use crate::group::whole;
@@ -59,6 +64,30 @@ pub struct ReferenceStore {
     told: BTreeMap<u16, Completion>,
     /// What is wrong with the medium.
     fault: Option<Failure>,
+    /// Commits do not wait for the medium.
+    lazy: bool,
+    /// Pages of the open transaction.
+    pages: u64,
+    /// Transactions that a loss of power may undo, oldest first.
+    unsynced: VecDeque<Unsynced>,
+}
+
+/// What becomes of a page that was written and not synced when power is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It got to the medium in time.
+    Kept,
+    /// It did not.
+    Lost,
+    /// A part of it did; its checksum says so.
+    Torn,
+}
+
+/// A transaction that is not synced.
+#[derive(Clone, Debug)]
+struct Unsynced {
+    before: State,
+    pages: u64,
 }
 
 impl ReferenceStore {
@@ -91,20 +120,61 @@ impl ReferenceStore {
             }
         }
         told.until = batch.end();
+        self.pages += batch.ops.len() as u64;
         told.returned.push(batch);
+    }
+
+    /// From here on commits do not wait for the medium, or they do.
+    pub fn set_lazy(&mut self, lazy: bool) {
+        self.lazy = lazy;
     }
 
     /// Makes the open transaction durable. Returns what each shard is told.
     pub fn commit(&mut self) -> Vec<(u16, Completion)> {
-        self.durable = self.open.clone();
+        let before = std::mem::replace(&mut self.durable, self.open.clone());
+        // The page that says which transaction is the last is written by each.
+        self.unsynced.push_back(Unsynced { before, pages: std::mem::take(&mut self.pages) + 1 });
+        if !self.lazy {
+            self.sync();
+        }
         std::mem::take(&mut self.told).into_iter().collect()
     }
 
-    /// Power is lost: what was not committed is gone.
+    /// The medium has all that is durable.
+    pub fn sync(&mut self) {
+        self.unsynced.clear();
+    }
+
+    /// How many transactions a loss of power may undo.
+    pub fn unsynced(&self) -> usize {
+        self.unsynced.len()
+    }
+
+    /// The process ends: what was not committed is gone.
     pub fn crash(&mut self) {
         self.open = self.durable.clone();
         self.held.clear();
         self.told.clear();
+        self.pages = 0;
+    }
+
+    /// Power is lost: what was not committed is gone, and of what was not synced the transactions from the first
+    /// on that has not all its pages. Returns how many are undone.
+    pub fn lose_power(&mut self, mut fate: impl FnMut() -> Fate) -> usize {
+        // Every page has its fate, whatever became of those before.
+        let whole: Vec<bool> = self
+            .unsynced
+            .iter()
+            .map(|transaction| (0..transaction.pages).filter(|_| fate() != Fate::Kept).count() == 0)
+            .collect();
+        let kept = whole.iter().take_while(|whole| **whole).count();
+        let undone = self.unsynced.len() - kept;
+        if let Some(first) = self.unsynced.drain(..).nth(kept) {
+            self.durable = first.before;
+        }
+        self.unsynced.clear();
+        self.crash();
+        undone
     }
 
     /// What is durable.
@@ -340,6 +410,40 @@ mod tests {
         store.crash();
         assert!(store.commit().is_empty());
         assert_eq!(store.durable(), &before);
+    }
+
+    #[test]
+    fn a_loss_of_power_leaves_a_prefix_of_what_was_not_synced() {
+        let mut lazy = store();
+        lazy.commit();
+        lazy.set_lazy(true);
+        let mut states = vec![lazy.durable().clone()];
+        for sequence in 0..4 {
+            let mut batch = Batch { first: 6 + sequence, ..Batch::default() };
+            batch.push(OpKind::Done { session: SESSION, sequence }, None, &[]);
+            lazy.apply(batch);
+            lazy.commit();
+            states.push(lazy.durable().clone());
+        }
+        // Each has two pages: what it says, and that it is the last.
+        for (bad, fate) in
+            [(0, Fate::Lost), (1, Fate::Torn), (4, Fate::Torn), (7, Fate::Lost), (8, Fate::Lost)]
+        {
+            let mut store = lazy.clone();
+            let mut page = 0;
+            let undone = store.lose_power(|| {
+                page += 1;
+                if page - 1 == bad { fate } else { Fate::Kept }
+            });
+            assert_eq!((page, undone), (8, 4 - bad / 2), "page {bad}");
+            assert_eq!(store.durable(), &states[bad / 2], "page {bad}");
+            assert_eq!(store.open, store.durable, "what comes next builds on what is left");
+        }
+        // The end of the process takes nothing, and what is synced stays.
+        lazy.crash();
+        assert_eq!((lazy.durable(), lazy.unsynced()), (&states[4], 4));
+        lazy.sync();
+        assert_eq!((lazy.lose_power(|| Fate::Lost), lazy.durable()), (0, &states[4]));
     }
 
     #[test]
