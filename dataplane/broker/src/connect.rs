@@ -236,7 +236,9 @@ impl Broker {
     pub(crate) fn establish(&mut self, key: Key) {
         let Some(link) = self.core.links.get_mut(key) else { return };
         let Some(mut request) = link.extra.as_mut().and_then(|extra| extra.connect.take()) else { return };
-        let existing = self.core.sessions.find(&request.client_id);
+        // Its timer may not have come to it yet: after a start a client is faster.
+        let existing =
+            self.core.sessions.find(&request.client_id).filter(|&session| self.has_come_in_time(session));
         let resumed = match existing {
             // [MQTT-3.1.2-4] [MQTT-3.1.4-4]
             Some(session) if request.clean_start => {
@@ -273,6 +275,19 @@ impl Broker {
             return self.store_connect(key, request);
         }
         self.finish_connect(key, *request);
+    }
+
+    /// Does what has become due of a session whose client comes back; whether the session is still there.
+    fn has_come_in_time(&mut self, session_key: Key) -> bool {
+        let Some(session) = self.core.sessions.get(session_key) else { return false };
+        if session.expires <= self.core.wall {
+            // [MQTT-3.1.2-23]
+            self.core.tally.traffic.add(Traffic::SessionsExpired);
+            self.end_session(session_key);
+            return false;
+        }
+        self.publish_will_if_due(session_key);
+        true
     }
 
     /// The session is as durable as it will be: its client is told.

@@ -8,6 +8,7 @@ use crate::broker::{Broker, Handled};
 use crate::counters::{Dropped, Ended, Traffic};
 use crate::link::Hold;
 use crate::message::{Publication, Publisher};
+use crate::persist::route::Along;
 use crate::router::{ShardMask, TopicId};
 use crate::settle::Settlement;
 use crate::slot::Slot;
@@ -201,7 +202,7 @@ impl Broker {
         match packet_id {
             None => {
                 let taken = if self.is_stored(publication) {
-                    self.distribute_stored(publication, topic, None, None)
+                    self.distribute_stored(publication, topic, None, Along::Nothing)
                 } else {
                     self.distribute(publication, topic, None)
                 };
@@ -277,14 +278,16 @@ impl Broker {
         }
         let which = if exactly_once { Traffic::PublishInQos2 } else { Traffic::PublishInQos1 };
         self.core.tally.traffic.add(which);
-        let mut received = None;
+        let mut along = Along::Nothing;
         if exactly_once {
             session.window().unreleased.insert(packet_id);
-            received = session.stored.then(|| (session.id(), packet_id));
+            if session.stored {
+                along = Along::Received(session.id(), packet_id);
+            }
         }
         let settlement = Settlement::new(key, session_key, packet_id, exactly_once);
         let taken = if self.core.persist.is_on() {
-            self.distribute_stored(publication, topic, Some(settlement), received)
+            self.distribute_stored(publication, topic, Some(settlement), along)
         } else {
             self.distribute(publication, topic, Some(settlement))
         };
@@ -444,10 +447,10 @@ impl Broker {
     }
 
     /// A publish by the broker itself (a will, `$SYS`, the API): nobody is acknowledged.
-    pub(crate) fn publish_own(&mut self, publication: &Publication<'_>) -> Taken {
+    pub(crate) fn publish_own(&mut self, publication: &Publication<'_>, along: Along) -> Taken {
         let topic = self.router.topic(publication.topic);
         if self.is_stored(publication) {
-            return self.distribute_stored(publication, topic, None, None);
+            return self.distribute_stored(publication, topic, None, along);
         }
         self.distribute(publication, topic, None)
     }

@@ -6,6 +6,7 @@ use pelton_mqtt::QoS;
 
 use crate::broker::Broker;
 use crate::message::{Publication, Publisher};
+use crate::persist::route::Along;
 
 impl Broker {
     /// Publishes a message of the broker's own. Returns `false`, having done nothing, while the mesh is full:
@@ -25,7 +26,7 @@ impl Broker {
             client_hash: 0,
             wire: None,
         };
-        self.publish_own(&publication);
+        self.publish_own(&publication, Along::Nothing);
         true
     }
 }

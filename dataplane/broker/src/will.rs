@@ -7,6 +7,7 @@ use crate::access::{Action, Decision, Who};
 use crate::broker::Broker;
 use crate::counters::{Dropped, Traffic};
 use crate::message::{Publication, Publisher};
+use crate::persist::route::Along;
 
 /// A will, kept with its session.
 #[derive(Debug)]
@@ -31,6 +32,15 @@ pub(crate) struct DeferredWill {
     will: Box<Will>,
     publisher: Publisher,
     client_hash: u64,
+    /// Its session, if it is stored.
+    stored: Option<Key>,
+}
+
+impl DeferredWill {
+    /// The will of a session that waits here.
+    pub(crate) fn of(&self, session: Publisher) -> Option<&Will> {
+        (self.publisher == session).then_some(&*self.will)
+    }
 }
 
 impl Will {
@@ -70,13 +80,24 @@ impl Will {
 }
 
 impl Broker {
+    /// Publishes a session's will if its time has come. One without a delay is due whenever its client is away,
+    /// whatever the clock says.
+    pub(crate) fn publish_will_if_due(&mut self, session_key: Key) {
+        let wall = self.core.wall;
+        let will = self.core.sessions.get(session_key).and_then(|session| session.will.as_ref());
+        if will.is_some_and(|will| will.due <= wall || will.delay_seconds == 0) {
+            self.publish_will(session_key);
+        }
+    }
+
     /// Publishes a session's will now, if it has one. Rules may have changed since CONNECT: they are asked
     /// again.
     pub(crate) fn publish_will(&mut self, session_key: Key) {
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
         // [MQTT311-3.1.2-12]
         let Some(will) = session.will.take() else { return };
-        let (publisher, client_hash) = (session.serial, session.client_hash);
+        let (publisher, client_hash, stored) =
+            (session.serial, session.client_hash, session.stored.then_some(session_key));
         let user_name = self
             .core
             .links
@@ -89,7 +110,7 @@ impl Broker {
             self.core.tally.dropped.add(Dropped::NotAuthorized);
             return;
         }
-        let deferred = DeferredWill { will, publisher, client_hash };
+        let deferred = DeferredWill { will, publisher, client_hash, stored };
         if self.peers.is_congested() || !self.wills.is_empty() {
             self.wills.push_back(deferred);
         } else {
@@ -107,13 +128,20 @@ impl Broker {
             }
             let Some(deferred) = self.wills.pop_front() else { return };
             self.publish_deferred(&deferred);
+            // What was stored since has it still.
+            if let Some(session) = deferred.stored {
+                self.put_session(session);
+            }
         }
     }
 
     fn publish_deferred(&mut self, deferred: &DeferredWill) {
         let expires = self.core.expires(deferred.will.expiry_seconds);
         let publication = deferred.will.publication(expires, deferred.publisher, deferred.client_hash);
+        // After a crash it is with those it is for, or still with its session.
+        let whole = deferred.stored.is_some() && publication.qos != QoS::AtMostOnce;
+        let along = if whole { Along::WhatFollows } else { Along::Nothing };
         self.core.tally.traffic.add(Traffic::WillsPublished);
-        self.publish_own(&publication);
+        self.publish_own(&publication, along);
     }
 }

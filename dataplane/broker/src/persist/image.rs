@@ -18,7 +18,11 @@ impl Broker {
             client_id: session.client_id.to_string(),
             expiry_seconds: session.expiry_seconds,
             expires: session.expires,
-            will: session.will.as_ref().map(|will| will.image()),
+            // One that waits for room is as good as not published.
+            will: match &session.will {
+                Some(will) => Some(will.image()),
+                None => self.wills.iter().find_map(|will| will.of(session.serial)).map(Will::image),
+            },
         };
         let id = session.id();
         self.put_image(id, &image);

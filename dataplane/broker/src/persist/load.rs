@@ -1,7 +1,7 @@
 //! What is found at the start: sessions, their subscriptions, retained messages.
 //!
 //! A session whose image says that its client is connected was cut off by a crash: its expiry runs from now,
-//! and its will is due. Routes are told to the other shards without barriers; whoever drives the shards lets
+//! and so does its will's delay. No interval is longer than it was asked for, although the clock was set back. Routes are told to the other shards without barriers; whoever drives the shards lets
 //! no client in before every shard [`Broker::is_loaded`].
 
 use pelton_base::{HashKey, Key, Wall};
@@ -145,14 +145,14 @@ impl Broker {
         session.will = image.will.as_ref().map(|will| Box::new(Will::of_image(will)));
         let mut cut_off = false;
         if image.expires == Wall::NEVER && image.expiry_seconds != NEVER_EXPIRES {
-            session.expires = wall.plus_seconds(image.expiry_seconds);
             cut_off = true;
         }
-        if let Some(will) = &mut session.will
-            && will.due == Wall::NEVER
-        {
-            will.due = wall.plus_seconds(will.delay_seconds);
-            cut_off = true;
+        if image.expiry_seconds != NEVER_EXPIRES {
+            session.expires = image.expires.min(wall.plus_seconds(image.expiry_seconds));
+        }
+        if let Some(will) = &mut session.will {
+            cut_off |= will.due == Wall::NEVER;
+            will.due = will.due.min(wall.plus_seconds(will.delay_seconds));
         }
         if loaded.next_sequence != 0 {
             session.backlog = Some(Box::new(Backlog {

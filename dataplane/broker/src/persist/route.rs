@@ -22,6 +22,18 @@ use crate::router::{ShardMask, TopicId};
 use crate::settle::Settlement;
 use crate::slot::Slot;
 
+/// What has to land in storage together with a publication, on whatever shards that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Along {
+    /// Nothing: its parts land one by one.
+    Nothing,
+    /// The publisher's session has taken this QoS 2 identifier.
+    Received(SessionId, PacketId),
+    /// What this shard stages from now on: a session is not to be stored without its will where the will is not
+    /// stored with those it is for. Not for QoS 0, of which others store no part.
+    WhatFollows,
+}
+
 /// The record of the publish in hand.
 #[derive(Debug, Default)]
 pub(crate) struct InHand {
@@ -69,31 +81,40 @@ impl Broker {
         record
     }
 
-    /// As [`Broker::distribute`], with a storage behind. `received`: the publisher's session, if it has to be
-    /// remembered that this QoS 2 identifier was taken.
+    /// As [`Broker::distribute`], with a storage behind.
     #[inline(never)]
     pub(crate) fn distribute_stored(
         &mut self,
         publication: &Publication<'_>,
         topic: TopicId,
         settlement: Option<Settlement>,
-        received: Option<(SessionId, PacketId)>,
+        along: Along,
     ) -> Taken {
         let mut shards = self.router.matched(topic).shards;
         let home = Slot::of(self.key, publication.topic).shard(self.peers.shards());
         if publication.retain && home != self.me {
             shards = shards.and(ShardMask::one(home));
         }
-        let group = received.map(|_| self.core.persist.new_group(shards.count() as u16 + 1));
+        let group = match along {
+            Along::Nothing => None,
+            Along::WhatFollows if shards.is_empty() => None,
+            _ => Some(self.core.persist.new_group(shards.count() as u16 + 1)),
+        };
         self.in_hand = InHand { template: settlement, record: None };
         self.core.persist.group = group;
-        self.core.persist.undivided = received.is_some();
+        self.core.persist.undivided = along != Along::Nothing;
         let first = self.core.persist.number();
-        if let Some((session, packet_id)) = received {
-            self.core.persist.push(OpKind::Received { session, packet_id: packet_id.get() }, &[]);
+        match along {
+            Along::Received(session, packet_id) => {
+                self.core.persist.push(OpKind::Received { session, packet_id: packet_id.get() }, &[]);
+            }
+            Along::WhatFollows if group.is_some() => {
+                self.core.persist.push(OpKind::Nothing, &[]);
+            }
+            Along::WhatFollows | Along::Nothing => {}
         }
         let matched = self.route_stored(publication, topic, publication.retain && home == self.me);
-        self.promise_part(first, received.is_some() || publication.retain);
+        self.promise_part(first, along != Along::Nothing || publication.retain);
         self.core.persist.group = None;
         self.core.persist.undivided = false;
         for shard in shards.iter() {

@@ -6,5 +6,6 @@ mod faults;
 mod promises;
 mod queues;
 mod storms;
+mod wills;
 mod wire;
 mod world;
