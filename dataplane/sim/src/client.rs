@@ -2,6 +2,7 @@
 //! the broker to. It sends what a correct client may send, whatever happens to its connections.
 
 mod actions;
+mod crash;
 mod inbound;
 mod will;
 
@@ -16,6 +17,7 @@ use crate::ledger::{MessageNo, SessionNo, SessionRecord, Step, Verdict, require}
 use crate::network::ConnId;
 use crate::stage::{Event, Stage};
 pub use actions::{SubscribeWish, Wish};
+use crash::Crashed;
 pub use will::{WillFate, WillRecord};
 
 /// What a client is for its whole life.
@@ -145,6 +147,8 @@ struct Link {
     disturbed: bool,
     will: Option<usize>,
     garbage: bool,
+    /// The broker's process ended; what comes was sent before.
+    crashed: Option<Crashed>,
 }
 
 /// A client.
@@ -160,6 +164,8 @@ pub struct Client {
     session: Option<SessionNo>,
     /// A CONNECT whose answer never came may have ended the session, or made one.
     doubtful: bool,
+    /// The broker may have forgotten what it said: nothing is expected of its next CONNACK.
+    unsure: bool,
     /// The last connection's end, if it was this client's doing or was seen by it.
     left_at: Mono,
     left_for_sure: bool,
@@ -195,6 +201,7 @@ impl Client {
             connects: 0,
             session: None,
             doubtful: false,
+            unsure: false,
             left_at: Mono(0),
             left_for_sure: true,
             last_live_at: Mono(0),
@@ -344,9 +351,10 @@ impl Client {
             taken_with: VecDeque::new(),
             late: Vec::new(),
             late_ids: Vec::new(),
-            disturbed: stage.now < self.disturbed_until,
+            disturbed: stage.now < self.disturbed_until || stage.broker_is_down,
             will,
             garbage: false,
+            crashed: None,
         });
     }
 
@@ -466,10 +474,13 @@ impl Client {
         let settings = &stage.plan.settings;
         settings.queue_policy == pelton_broker::settings::QueuePolicy::Disconnect
             || settings.keep_alive_max != 0
+            // A publish that could not be stored ends a v3 connection.
+            || self.link.as_ref().is_some_and(|link| stage.ledger.is_faulty(link.opened_at, stage.now))
     }
 
     /// The connection is gone. `by_broker`: the broker may have ended it before this client noticed.
     fn lose(&mut self, stage: &mut Stage, by_broker: bool, certain: bool) {
+        let may_be_cut_off = self.may_be_cut_off(stage);
         let Some(link) = self.link.take() else { return };
         self.requests.clear();
         if link.stand == Stand::Awaiting && link.clean_start {
@@ -479,20 +490,21 @@ impl Client {
             if let Some(old) = self.given_up.take() {
                 stage.network.borrow_mut().client_close(old);
             }
-            // Longer than anything that is under way can take.
-            self.not_before = stage.now.plus_ms(4_000);
+            // Longer than anything that is under way can take; nothing is under way to a process that is gone.
+            let ms = if link.crashed.is_some() || (by_broker && stage.broker_is_down) { 20 } else { 4_000 };
+            self.not_before = stage.now.plus_ms(ms);
         }
         if link.stand != Stand::Leaving {
             self.left_at = stage.now;
         }
         if link.stand == Stand::Leaving && !link.garbage {
             // What else ended it may have come before DISCONNECT.
-            if link.disturbed || by_broker || self.may_be_cut_off(stage) || self.profile.keep_alive != 0 {
+            if link.disturbed || by_broker || may_be_cut_off || self.profile.keep_alive != 0 {
                 self.will_is_unknown(&link);
             }
         }
         // While the client did not look the broker may have had a reason of its own.
-        let by_broker = by_broker || self.profile.keep_alive != 0 || self.may_be_cut_off(stage);
+        let by_broker = by_broker || self.profile.keep_alive != 0 || may_be_cut_off;
         self.left_for_sure = certain && !by_broker && !link.disturbed;
         if self.profile.expiry_seconds == 0 {
             self.end_session(stage);

@@ -1,19 +1,25 @@
 //! The shards of a broker, each turned only when it has a reason: bytes, another shard's wake, its own
 //! timeout, or that it said it is busy. A wake that is forgotten therefore shows as something that never
 //! comes to rest.
+//!
+//! The process they are in may end at any moment ([`Cluster::die`]), and another begin on the same disk
+//! ([`Cluster::start`]).
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use pelton_base::{Mono, Rng, Wall};
+use pelton_base::{HashKey, Mono, Rng, Wall};
 use pelton_broker::counters::{Dropped, Tally};
 use pelton_broker::holdings::Held;
-use pelton_broker::{Settings, Setup};
+use pelton_broker::{Broker, Settings, Setup};
 use pelton_shard::{Command, Shard, narrow_mesh};
+use pelton_storage_ops::Failure;
 
+use crate::boot::Boot;
 use crate::disk::{Disk, Slowness};
+use crate::ledger::Step;
 use crate::network::Network;
 use crate::plan::Harsh;
 use crate::stage::{Event, Stage};
@@ -25,6 +31,8 @@ pub type Leftover = (u16, &'static str, usize);
 struct Seat {
     shard: Shard<SimStreams>,
     commands: Sender<Command>,
+    /// It is still being loaded.
+    boot: Option<Boot>,
     /// The turn that is waited for: its time and number.
     due: Option<Mono>,
     number: u64,
@@ -43,7 +51,14 @@ pub struct Cluster {
     pub harsh: Harsh,
     /// Turns taken.
     pub turns: u64,
+    /// Processes there were.
+    pub processes: u64,
     disk: Option<Disk>,
+    settings: Arc<Settings>,
+    key: HashKey,
+    network: Rc<RefCell<Network>>,
+    /// What was counted by those that have ended.
+    past: Tally,
 }
 
 impl Cluster {
@@ -58,8 +73,28 @@ impl Cluster {
         wall: Wall,
     ) -> Self {
         let key = rng.hash_key();
-        let settings = Arc::new(settings.clone());
-        let seats = narrow_mesh(shards, harsh.data_slots)
+        let mut cluster = Self {
+            seats: Vec::new(),
+            turn_delay_us_max: 10,
+            turn_stall_per_mille: 0,
+            harsh,
+            turns: 0,
+            processes: 0,
+            disk: None,
+            settings: Arc::new(settings.clone()),
+            key,
+            network: network.clone(),
+            past: Tally::default(),
+        };
+        cluster.seat(shards, rng, mono, wall);
+        cluster
+    }
+
+    fn seat(&mut self, shards: u16, rng: &mut Rng, mono: Mono, wall: Wall) {
+        // Turns that were planned for a former process are not taken for this one's.
+        let turns = self.processes << 40;
+        self.processes += 1;
+        self.seats = narrow_mesh(shards, self.harsh.data_slots)
             .into_iter()
             .enumerate()
             .map(|(number, mesh)| {
@@ -68,18 +103,48 @@ impl Cluster {
                 let setup = Setup {
                     shard: number,
                     shards,
-                    key,
+                    key: self.key,
                     seed: rng.u64(),
-                    settings: settings.clone(),
+                    settings: self.settings.clone(),
                     mono,
                     wall,
                 };
-                let streams = SimStreams::new(network.clone(), number);
+                let streams = SimStreams::new(self.network.clone(), number);
                 let shard = Shard::new(setup, streams, mesh, inbox);
-                Seat { shard, commands, due: None, number: 0, away_until: Mono(0) }
+                Seat { shard, commands, boot: None, due: None, number: turns, away_until: Mono(0) }
             })
             .collect();
-        Self { seats, turn_delay_us_max: 10, turn_stall_per_mille: 0, harsh, turns: 0, disk: None }
+    }
+
+    /// The process ends here and now, `power`: because there is no power. Returns the step of the first
+    /// transaction that is undone by it, if any is.
+    pub fn die(&mut self, stage: &Stage, power: bool) -> Option<Step> {
+        self.past = self.tally();
+        self.seats.clear();
+        self.disk.as_mut().and_then(|disk| disk.die(power, stage.step))
+    }
+
+    /// Another process begins, on as many shards as it likes, with what is on the disk.
+    pub fn start(&mut self, stage: &mut Stage, shards: u16, rng: &mut Rng) {
+        self.seat(shards, rng, stage.now, stage.wall());
+        if let Some(disk) = &mut self.disk {
+            let key = self.key;
+            let ports = disk.start(shards, |loaded| Broker::home_of(key, shards, loaded));
+            for (seat, port) in self.seats.iter_mut().zip(ports) {
+                seat.boot = Some(Boot::begin(&mut seat.shard, port));
+            }
+        }
+        self.wake_all(stage);
+    }
+
+    /// Whether a process is there and hears its clients.
+    pub fn is_up(&self) -> bool {
+        !self.seats.is_empty() && self.seats.iter().all(|seat| seat.boot.is_none())
+    }
+
+    /// Whether there is no process.
+    pub fn is_down(&self) -> bool {
+        self.seats.is_empty()
     }
 
     /// Puts a disk behind the shards, before their first turn.
@@ -93,9 +158,27 @@ impl Cluster {
         self.disk = Some(disk);
     }
 
+    /// From here on the disk is rough; see [`Disk::roughen`].
+    pub fn roughen(&mut self, rng: Rng, lazy: bool) {
+        if let Some(disk) = &mut self.disk {
+            disk.roughen(rng, lazy);
+        }
+    }
+
+    /// From here on the disk is full, or broken, or well again.
+    pub fn set_fault(&mut self, fault: Option<Failure>) {
+        if let Some(disk) = &mut self.disk {
+            disk.set_fault(fault);
+        }
+    }
+
     /// The disk commits.
     pub fn commit(&mut self, stage: &mut Stage) {
-        let told = self.disk.as_mut().map(Disk::commit).unwrap_or_default();
+        if self.is_down() {
+            return;
+        }
+        let step = stage.step;
+        let told = self.disk.as_mut().map(|disk| disk.commit(step)).unwrap_or_default();
         for shard in told {
             self.wake(stage, shard);
         }
@@ -112,6 +195,11 @@ impl Cluster {
     /// Commits of the disk.
     pub fn commits(&self) -> u64 {
         self.disk.as_ref().map_or(0, |disk| disk.commits)
+    }
+
+    /// Transactions undone by losses of power.
+    pub fn undone(&self) -> u64 {
+        self.disk.as_ref().map_or(0, |disk| disk.undone)
     }
 
     /// Sessions and retained messages on disk.
@@ -131,6 +219,9 @@ impl Cluster {
 
     /// The shard gets a turn soon.
     pub fn wake(&mut self, stage: &mut Stage, shard: u16) {
+        if self.is_down() {
+            return;
+        }
         let mut us = stage.rng.below(self.turn_delay_us_max + 1);
         if stage.rng.chance(self.turn_stall_per_mille) {
             us += stage.rng.below(100_000);
@@ -159,12 +250,14 @@ impl Cluster {
 
     /// A shard takes its turn, if it is still the one it waits for.
     pub fn turn(&mut self, stage: &mut Stage, shard: u16, number: u64) {
-        let seat = &mut self.seats[usize::from(shard)];
-        if seat.number != number {
+        let Some(seat) = self.seats.get_mut(usize::from(shard)).filter(|seat| seat.number == number) else {
             return;
-        }
+        };
         seat.due = None;
         self.turns += 1;
+        if seat.boot.is_some() {
+            return self.boot(stage, shard);
+        }
         let turn = seat.shard.turn(stage.now, stage.wall());
         let goes_on = turn.busy || seat.shard.has_input();
         if self.harsh.away_per_mille != 0 && stage.rng.chance(self.harsh.away_per_mille) {
@@ -180,6 +273,25 @@ impl Cluster {
             let at = turn.until.max(stage.now.plus_us(1));
             self.turn_at(stage, shard, at);
         }
+    }
+
+    /// A shard that is being loaded goes on with it.
+    fn boot(&mut self, stage: &mut Stage, shard: u16) {
+        let seat = &mut self.seats[usize::from(shard)];
+        let Some(boot) = &mut seat.boot else { return };
+        let wall = stage.wall();
+        let woken = boot.step(&mut seat.shard, &mut stage.rng, stage.now, wall);
+        if self.seats.iter().all(|seat| seat.boot.as_ref().is_none_or(|boot| boot.is_loaded)) {
+            let seat = &mut self.seats[usize::from(shard)];
+            seat.shard.all_loaded();
+            seat.boot = None;
+        }
+        self.plan_commit(stage);
+        for other in woken.iter() {
+            self.wake(stage, other);
+        }
+        // It looks again soon, whoever else does.
+        self.wake(stage, shard);
     }
 
     /// Gives every shard a command.
@@ -198,12 +310,12 @@ impl Cluster {
 
     /// Whether nothing is on its way inside of any shard or between them.
     pub fn is_quiet(&self) -> bool {
-        self.seats.iter().all(|seat| seat.shard.is_quiet())
+        self.is_up() && self.seats.iter().all(|seat| seat.shard.is_quiet())
     }
 
-    /// What was counted, over all shards.
+    /// What was counted, over all shards and processes.
     pub fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
+        let mut tally = self.past.clone();
         for seat in &self.seats {
             tally.merge(seat.shard.broker().tally());
         }

@@ -9,6 +9,10 @@ use std::collections::BTreeMap;
 use pelton_base::Mono;
 use pelton_mqtt::{QoS, RawFilter, RetainHandling, TopicName, Version};
 
+use crate::disaster::Crash;
+
+mod doubt;
+
 /// A step of the world.
 pub type Step = u64;
 /// Names a message; messages count up in the order of their first transmission.
@@ -161,6 +165,14 @@ pub struct Ledger {
     pub groups: BTreeMap<(String, String), GroupReceipts>,
     /// Deliveries in all.
     pub deliveries: u64,
+    /// Ends of the broker's process.
+    pub crashes: Vec<Crash>,
+    /// Times at which the disk was full or failed; the last may not be over.
+    pub faults: Vec<(Mono, Mono)>,
+    /// Jumps of the wall clock, in milliseconds.
+    pub jumps: Vec<(Mono, i64)>,
+    /// Steps at which losses of power undid what had been acknowledged.
+    pub undone_at: Vec<Step>,
 }
 
 /// A PUBLISH as a client decoded it.
@@ -239,7 +251,7 @@ impl Ledger {
         if session.version.is_v5() {
             require!(got.marked == message.marked, "{what} came without its user property, or with one");
         }
-        check_expiry(message, got, &what, now)?;
+        check_expiry(message, got, &what, |from, to| elapsed_ms(&self.jumps, from, to), now)?;
         // The message was matched somewhere in this interval; for QoS 1 and 2 everywhere before its PUBACK or
         // PUBREC.
         let until = match (message.qos, message.will) {
@@ -268,6 +280,19 @@ impl Ledger {
         let live = judge_live(session, session_no, message, got, &possible, &what, until);
         // A publisher that sends QoS 1 again may be matched again.
         let allowed = if message.qos == QoS::AtLeastOnce { message.attempts } else { 1 };
+        // After a crash what was sent with QoS 1 comes again, and its DUP flag may be forgotten; a QoS 2 publish
+        // that was not acknowledged, or refused, is routed again. QoS 2 comes once all the same, but where
+        // acknowledged transactions are undone, and to whom nothing is stored for.
+        let crashes = self.crashes.iter().filter(|crash| crash.step >= message.sent).count() as u32;
+        let undone = self.undone_at.iter().filter(|&&step| step >= message.sent).count() as u32;
+        let refused = !session.persistent && self.faults.iter().any(|&(_, until)| until >= message.sent_at);
+        // By a subscription of a lower QoS that stood before.
+        let came_lower = session.received.get(&number).is_some_and(|r| r.any() && r.qos != QoS::ExactlyOnce);
+        let allowed = match got.qos {
+            _ if crashes == 0 && self.faults.is_empty() => allowed,
+            QoS::ExactlyOnce if !message.will && !refused && !came_lower => allowed + undone,
+            _ => message.attempts.max(1) * (1 + crashes),
+        };
         let is_new = !got.dup || (got.qos == QoS::ExactlyOnce && !got.known);
         let keeps = possible.iter().any(|s| s.retain_as_published);
         if got.retain {
@@ -277,6 +302,7 @@ impl Ledger {
                 _ => {}
             }
             let times = asked.len() as u32 * message.attempts.max(1) + if keeps { allowed } else { 0 };
+            let times = times * (1 + crashes);
             let receipt = session.received.entry(number).or_default();
             if !receipt.any() {
                 receipt.first_at = now;
@@ -406,30 +432,53 @@ fn judge_live(
     Ok(())
 }
 
-fn check_expiry(message: &Message, got: &Received, what: &str, now: Mono) -> Verdict {
+/// The least and the most that the wall clock can be said to have advanced, in milliseconds: it jumped in between,
+/// and who looked at it when is not known.
+fn elapsed_ms(jumps: &[(Mono, i64)], from: Mono, to: Mono) -> (u64, u64) {
+    let ms = to.since(from) / 1_000_000;
+    let jumps = || jumps.iter().filter(|&&(at, _)| from <= at && at <= to).map(|&(_, ms)| ms);
+    let back: i64 = jumps().filter(|ms| *ms < 0).sum();
+    let forward: i64 = jumps().filter(|ms| *ms > 0).sum();
+    (ms.saturating_add_signed(back), ms.saturating_add_signed(forward))
+}
+
+fn check_expiry(
+    message: &Message,
+    got: &Received,
+    what: &str,
+    elapsed_ms: impl Fn(Mono, Mono) -> (u64, u64),
+    now: Mono,
+) -> Verdict {
     let Some(expiry) = message.expiry else {
         require!(got.expiry.is_none(), "{what} came with an expiry, and has none");
         return Ok(());
     };
+    // When it was taken the clock had not been set back yet, maybe.
+    let (least, most) = elapsed_ms(message.sent_at, now);
+    let set_back_ms = (now.since(message.sent_at) / 1_000_000).saturating_sub(least);
     // What the session had before its connection was opened was sent after that.
     if let Some(accepted) = message.accepted_at.filter(|&at| at < got.connection_at && !got.dup) {
-        let waited_ms = got.connection_at.since(accepted) / 1_000_000;
+        let waited_ms = (got.connection_at.since(accepted) / 1_000_000).saturating_sub(set_back_ms);
         require!(
             waited_ms < u64::from(expiry) * 1_000 + 5,
             "{what} expired after {expiry} s and came after {waited_ms} ms"
         );
     }
     let Some(left) = got.expiry else { return Ok(()) };
-    require!(left <= expiry, "{what} came with an expiry of {left} s, more than {expiry}");
-    let elapsed_ms = now.since(message.sent_at) / 1_000_000;
+    // Where the clock was set back there may be more left than there was.
     require!(
-        u64::from(left) * 1_000 + elapsed_ms + 1_000 >= u64::from(expiry) * 1_000,
-        "{what} has {left} s left of {expiry} after {elapsed_ms} ms"
+        left <= expiry || set_back_ms != 0,
+        "{what} came with an expiry of {left} s, more than {expiry}"
+    );
+    require!(
+        u64::from(left) * 1_000 + most + 1_000 >= u64::from(expiry) * 1_000,
+        "{what} has {left} s left of {expiry} after {most} ms"
     );
     if let Some(accepted) = message.accepted_at.filter(|&at| at < got.connection_at) {
-        let waited_ms = got.connection_at.since(accepted) / 1_000_000;
+        let waited_ms = (got.connection_at.since(accepted) / 1_000_000).saturating_sub(set_back_ms);
         require!(
-            u64::from(left) * 1_000 <= (u64::from(expiry) * 1_000).saturating_sub(waited_ms) + 1_005,
+            u64::from(left) * 1_000 <= (u64::from(expiry) * 1_000).saturating_sub(waited_ms) + 1_005
+                || set_back_ms != 0,
             "{what} has {left} s left of {expiry} after waiting {waited_ms} ms"
         );
     }

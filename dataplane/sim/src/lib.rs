@@ -8,12 +8,18 @@
 //! subscribed. At the end the network heals, everything must come to rest, nobody may miss what was promised
 //! ([`verdict`]), and when all have left the broker must be as empty as it began.
 //!
+//! With a [`disk`] behind the shards the broker's process may be killed or lose its power at any moment and begin
+//! again with what is stored; the disk may be full or fail, and the wall clock jump: see [`disaster`]. The oracles
+//! are the same.
+//!
 //! The same seed plays the same run, event for event, on every machine.
 #![forbid(unsafe_code)]
 
+mod boot;
 pub mod churn;
 pub mod client;
 pub mod cluster;
+pub mod disaster;
 pub mod disk;
 pub mod fuzz;
 pub mod ledger;

@@ -1,11 +1,11 @@
 //! The command line of the simulator.
 #![forbid(unsafe_code)]
 
-use pelton_sim::{churn, fuzz, plan::Plan, run};
+use pelton_sim::{churn, fuzz, plan::Plan, run, world::Report};
 
 const USAGE: &str = "\
-usage: pelton-sim seed N [--trace] [--plan] [--disk | --shut-down]  play one seed; --trace says what happens
-       pelton-sim hunt --from N --count N [--shut-down]  play many seeds, stop at ten that fail
+usage: pelton-sim seed N [--trace] [--plan] [--disk | --disasters | --shut-down]  play one seed; --trace says what happens
+       pelton-sim hunt --from N --count N [--disk | --disasters | --shut-down]  play many seeds, stop at ten that fail
        pelton-sim churn [--seconds N] [--from N]    an hour of clients that come and go; prints memory
        pelton-sim fuzz [--packets N] [--from N]     damaged packets against live shards, with a canary";
 
@@ -15,8 +15,7 @@ fn main() {
     let failed = match words.as_slice() {
         ["seed", number, options @ ..] => play(parse(number), options),
         ["hunt", options @ ..] => {
-            let shut_down = options.contains(&"--shut-down");
-            hunt(option(options, "--from", 1), option(options, "--count", 1_000), shut_down)
+            hunt(option(options, "--from", 1), option(options, "--count", 1_000), how(options))
         }
         ["churn", options @ ..] => {
             come_and_go(option(options, "--from", 1), option(options, "--seconds", 3_600))
@@ -48,19 +47,27 @@ fn option(options: &[&str], name: &str, default: u64) -> u64 {
     }
 }
 
-fn play(seed: u64, options: &[&str]) -> bool {
-    if options.contains(&"--plan") {
-        println!("{:#?}", Plan::of_seed(seed));
-    }
-    let trace = options.contains(&"--trace");
-    let played = if options.contains(&"--disk") {
-        run::on_disk(seed, trace)
+type Play = fn(u64, bool) -> Result<Report, String>;
+
+/// How a seed is played, and what it decides.
+fn how(options: &[&str]) -> (Play, fn(Plan) -> Plan) {
+    if options.contains(&"--disasters") {
+        (run::in_disasters, Plan::in_disasters)
+    } else if options.contains(&"--disk") {
+        (run::on_disk, Plan::on_disk)
     } else if options.contains(&"--shut-down") {
-        run::until_shut_down(seed, trace)
+        (run::until_shut_down, |plan| plan)
     } else {
-        run::seed(seed, trace)
-    };
-    match played {
+        (run::seed, |plan| plan)
+    }
+}
+
+fn play(seed: u64, options: &[&str]) -> bool {
+    let (play, plan) = how(options);
+    if options.contains(&"--plan") {
+        println!("{:#?}", plan(Plan::of_seed(seed)));
+    }
+    match play(seed, options.contains(&"--trace")) {
         Ok(report) => {
             println!("seed {seed}: {report:?}");
             false
@@ -72,9 +79,9 @@ fn play(seed: u64, options: &[&str]) -> bool {
     }
 }
 
-fn hunt(from: u64, count: u64, shut_down: bool) -> bool {
-    let play = if shut_down { run::until_shut_down } else { run::seed };
+fn hunt(from: u64, count: u64, (play, _): (Play, fn(Plan) -> Plan)) -> bool {
     let (mut failures, mut steps, mut messages, mut deliveries, mut ms) = (0, 0, 0, 0, 0);
+    let (mut crashes, mut undone, mut faults, mut jumps) = (0, 0, 0, 0);
     let mut played = 0;
     for seed in from..from + count {
         played += 1;
@@ -84,6 +91,10 @@ fn hunt(from: u64, count: u64, shut_down: bool) -> bool {
                 messages += report.messages;
                 deliveries += report.deliveries;
                 ms += report.ms;
+                crashes += report.crashes;
+                undone += report.undone;
+                faults += report.faults;
+                jumps += report.jumps;
             }
             Err(why) => {
                 eprintln!("{why}");
@@ -102,6 +113,11 @@ fn hunt(from: u64, count: u64, shut_down: bool) -> bool {
          {deliveries} deliveries, {} simulated hours",
         ms / 3_600_000
     );
+    if crashes + faults + jumps != 0 {
+        println!(
+            "{crashes} processes ended, {undone} transactions undone, {faults} faults of the disk, {jumps} jumps of the clock"
+        );
+    }
     failures != 0
 }
 

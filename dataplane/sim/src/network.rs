@@ -8,6 +8,8 @@
 //! Both sides of a connection are here: `client_*` is what a client does; the shards' side is used by
 //! [`crate::streams`].
 
+mod outage;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pelton_base::{Mono, Rng};

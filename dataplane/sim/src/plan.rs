@@ -6,6 +6,7 @@ use pelton_broker::Settings;
 use pelton_broker::settings::{QueuePolicy, SharedStrategy, Storage};
 use pelton_mqtt::QoS;
 
+use crate::disaster::Disasters;
 use crate::disk::Slowness;
 use crate::network::Weather;
 
@@ -48,6 +49,8 @@ pub struct Plan {
     pub disk: Option<Slowness>,
     /// Shards that fall far behind.
     pub harsh: Harsh,
+    /// What goes wrong with process, disk and clock.
+    pub disasters: Option<Disasters>,
 }
 
 /// Shards that are not turned for a while whatever comes for them, as on a core that was taken away, and rings
@@ -137,6 +140,7 @@ impl Plan {
             retained_before: if crowded_retained { 1_500 } else { 0 },
             disk: None,
             harsh: Harsh::NONE,
+            disasters: None,
         };
         plan.with_harshness()
     }
@@ -199,6 +203,28 @@ impl Plan {
             bytes_max: [500, 20_000, 16 * 1024 * 1024][rng.below(3) as usize],
         });
         self
+    }
+}
+
+impl Plan {
+    /// The same on a disk, and process, disk and clock are not to be trusted.
+    #[must_use]
+    pub fn in_disasters(self) -> Self {
+        let rng = &mut Rng::with_seed(self.seed ^ 0x64_6f_6f_6d);
+        let mut plan = self.on_disk();
+        plan.disasters = Some(Disasters::draw(rng));
+        plan.shards = rng.between(1, 3) as u16;
+        plan.clients = plan.clients.min(8);
+        plan.actions = rng.between(100, 400) as u32;
+        plan.retained_before = 0;
+        if rng.chance(700) {
+            // What is dropped and counted excuses what is missing: nothing needs to be.
+            let default = Settings::default();
+            plan.settings.queue_messages_max = default.queue_messages_max;
+            plan.settings.queue_bytes_max = default.queue_bytes_max;
+            plan.settings.queue_policy = default.queue_policy;
+        }
+        plan
     }
 }
 

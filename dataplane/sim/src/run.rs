@@ -29,6 +29,15 @@ pub fn on_disk(seed: u64, trace: bool) -> Result<Report, String> {
     play(Plan::of_seed(seed).on_disk(), trace, " --disk", World::play)
 }
 
+/// Plays a seed with a disk behind the shards, through the ends of processes, losses of power, faults of the disk
+/// and jumps of the clock.
+///
+/// # Errors
+/// As [`seed`].
+pub fn in_disasters(seed: u64, trace: bool) -> Result<Report, String> {
+    play(Plan::of_seed(seed).in_disasters(), trace, " --disasters", World::play)
+}
+
 fn play(
     plan: Plan,
     trace: bool,

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use pelton_base::{Mono, Rng, Wall};
 
+use crate::disaster::Disaster;
 use crate::ledger::{Ledger, Step};
 use crate::network::{ConnId, Network, Way};
 use crate::plan::Plan;
@@ -25,6 +26,8 @@ pub enum Event {
     Resume(usize, ConnId),
     /// A client sends acknowledgements it held back.
     Acknowledge(usize, ConnId),
+    /// Something goes wrong, or is put right.
+    Disaster(Disaster),
 }
 
 /// Events by time, and in the order they were entered.
@@ -85,6 +88,8 @@ pub struct Stage {
     pub healing: bool,
     /// The broker was told to shut down: it may end any connection.
     pub shutting_down: bool,
+    /// There is no broker at present.
+    pub broker_is_down: bool,
     /// What clients may still do.
     pub actions_left: u32,
 }
@@ -92,7 +97,8 @@ pub struct Stage {
 impl Stage {
     /// The wall time.
     pub fn wall(&self) -> Wall {
-        Wall(WALL_ORIGIN_MS + self.now.as_ms())
+        let jumped: i64 = self.ledger.jumps.iter().map(|&(_, ms)| ms).sum();
+        Wall((WALL_ORIGIN_MS + self.now.as_ms()).saturating_add_signed(jumped))
     }
 
     /// Says what happens, if anybody listens.

@@ -61,6 +61,14 @@ pub struct Report {
     pub wills: u64,
     /// Commits of the disk.
     pub commits: u64,
+    /// Processes that ended before their time.
+    pub crashes: u64,
+    /// Transactions undone by losses of power.
+    pub undone: u64,
+    /// Faults of the disk.
+    pub faults: u64,
+    /// Jumps of the clock.
+    pub jumps: u64,
 }
 
 /// The world.
@@ -72,6 +80,8 @@ pub struct World {
     pub cluster: Cluster,
     /// The clients.
     pub clients: Vec<Client>,
+    /// Draws what goes wrong.
+    pub(crate) fate: Rng,
 }
 
 impl World {
@@ -89,6 +99,7 @@ impl World {
             trace,
             healing: false,
             shutting_down: false,
+            broker_is_down: false,
             actions_left: plan.actions,
             rng: rng.fork(),
             plan,
@@ -103,11 +114,17 @@ impl World {
         }
         cluster.turn_delay_us_max = stage.plan.turn_delay_us_max;
         cluster.turn_stall_per_mille = stage.plan.turn_stall_per_mille;
-        let clients = (0..stage.plan.clients).map(|index| Client::new(index, &mut rng)).collect();
+        let mut clients: Vec<Client> =
+            (0..stage.plan.clients).map(|index| Client::new(index, &mut rng)).collect();
+        if stage.plan.disasters.is_some() {
+            // It sees what is published while it is away, too.
+            clients[0].profile.expiry_seconds = 36_000;
+        }
         for shard in 0..shards {
             cluster.wake(&mut stage, shard);
         }
-        Self { stage, cluster, clients }
+        let fate = Rng::with_seed(stage.plan.seed ^ 0x66_61_74_65);
+        Self { stage, cluster, clients, fate }
     }
 
     /// Plays the whole run.
@@ -161,7 +178,7 @@ impl World {
 
     /// New clients come to the same broker; nothing is known of those before.
     pub fn begin_again(&mut self, name: &str) {
-        let Self { stage, clients, cluster } = self;
+        let Self { stage, clients, cluster, .. } = self;
         clients.clear();
         for index in 0..stage.plan.clients {
             let mut client = Client::new(index, &mut stage.rng);
@@ -192,6 +209,10 @@ impl World {
             retransmitted: tally.traffic.get(Traffic::Retransmitted),
             wills: tally.traffic.get(Traffic::WillsPublished),
             commits: self.cluster.commits(),
+            crashes: self.stage.ledger.crashes.len() as u64,
+            undone: self.cluster.undone(),
+            faults: self.stage.ledger.faults.len() as u64,
+            jumps: self.stage.ledger.jumps.len() as u64,
         }
     }
 
@@ -223,7 +244,7 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
-        let Self { stage, cluster, clients } = self;
+        let Self { stage, cluster, clients, .. } = self;
         match event {
             Event::Arrive(conn, way) => stage.network.borrow_mut().arrive(conn, way),
             Event::Turn(shard, number) => cluster.turn(stage, shard, number),
@@ -231,18 +252,26 @@ impl World {
             Event::Act(index) => self.act(index),
             Event::Resume(index, conn) => clients[index].resume(stage, conn),
             Event::Acknowledge(index, conn) => clients[index].acknowledge(stage, conn),
+            Event::Disaster(disaster) => self.strike(disaster),
         }
     }
 
     fn act(&mut self, index: usize) {
-        let Self { stage, cluster, clients } = self;
+        let Self { stage, cluster, clients, .. } = self;
         if stage.healing {
             clients[index].heal(stage);
             return stage.soon(600_000, Event::Act(index));
         }
         if clients[index].profile.observer {
+            if stage.plan.disasters.is_some() && clients[index].is_offline() {
+                clients[index].connect(stage, false, false);
+            }
             clients[index].ping(stage);
             return stage.soon(600_000, Event::Act(index));
+        }
+        if let Some(later) = clients[index].cannot_act_before(stage) {
+            let us = stage.rng.below(stage.plan.pause_us_max + 1);
+            return stage.calendar.enter(later.plus_us(us), Event::Act(index));
         }
         if stage.actions_left != 0 {
             stage.actions_left -= 1;
@@ -257,6 +286,7 @@ impl World {
         }
         let us = stage.plan.pause_us_max;
         stage.soon(us, Event::Act(index));
+        self.tempt_fate();
     }
 
     /// What the network has for the calendar, the shards and the clients.
@@ -352,6 +382,10 @@ impl World {
     }
 
     fn trouble(&mut self) -> Verdict {
+        if let Some(disasters) = self.stage.plan.disasters {
+            let rng = self.fate.fork();
+            self.cluster.roughen(rng, disasters.lazy);
+        }
         let until = self.stage.now.plus_ms(TROUBLE_MS_MAX);
         self.run(until, |world| world.stage.actions_left == 0)?;
         Ok(())
@@ -360,6 +394,7 @@ impl World {
     fn heal(&mut self) -> Verdict {
         self.stage.say(|| "everything heals".to_owned());
         self.stage.healing = true;
+        self.spare();
         self.stage.network.borrow_mut().weather = Weather {
             delay_us_max: 200,
             piece_bytes_max: 1_400,

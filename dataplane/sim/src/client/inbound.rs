@@ -9,6 +9,9 @@ use crate::stage::Stage;
 impl Client {
     pub(super) fn connack(&mut self, stage: &mut Stage, connack: &ConnAck<'_>) -> Verdict {
         let is_v5 = self.profile.version.is_v5();
+        if connack.reason != ReasonCode::Success && self.refusal_is_excused(stage) {
+            return self.connect_refused(stage, connack.reason);
+        }
         require!(connack.reason == ReasonCode::Success, "CONNECT was refused: {:?}", connack.reason);
         let properties = &connack.properties;
         let settings = stage.plan.settings.clone();
@@ -38,7 +41,9 @@ impl Client {
             let step = stage.step;
             self.begin_session(stage, step);
         }
-        self.doubtful = false;
+        let crashed = self.link.as_ref().and_then(|link| link.crashed);
+        self.unsure = crashed.is_some_and(|crash| crash.forgets);
+        self.doubtful = self.unsure;
         let qos_max = properties.maximum_qos.unwrap_or(settings.qos_max);
         let Some(link) = &mut self.link else { return Ok(()) };
         link.stand = Stand::Live;
@@ -60,17 +65,21 @@ impl Client {
 
     /// A session that is certain to be there, or certain not to be.
     fn check_presence(&self, stage: &Stage, present: bool, opened_at: pelton_base::Mono) -> Verdict {
-        if self.doubtful || self.session.is_none() {
+        if self.doubtful || self.unsure || self.session.is_none() {
             return Ok(());
         }
         let expiry_ms = u64::from(self.profile.expiry_seconds) * 1_000;
+        let ledger = &stage.ledger;
         // The broker may have noticed the end long before the client, but not before the connection stood.
         let earliest_end = if self.left_for_sure { self.left_at } else { self.last_live_at };
-        if stage.now < earliest_end.plus_ms(expiry_ms) {
+        if ledger.elapsed_ms(earliest_end, stage.now).1 < expiry_ms {
             require!(present, "the session is gone, {} s before it expires", expiry_ms / 1_000);
         }
         // The broker notices within half a minute, whatever the network does.
-        if self.left_at.plus_ms(expiry_ms + 40_000) < opened_at {
+        // A process that is told of the end of another only by its store counts from its own beginning.
+        let latest_end = ledger.crashes.last().map_or(self.left_at, |crash| self.left_at.max(crash.at));
+        let jumped = ledger.jumps.iter().any(|&(at, ms)| ms < 0 && at >= self.last_live_at);
+        if latest_end.plus_ms(expiry_ms + 40_000) < opened_at && !jumped {
             require!(!present, "the session is there, long after it expired");
         }
         Ok(())
@@ -113,6 +122,8 @@ impl Client {
                 let expected = match disconnect.reason {
                     ReasonCode::AdministrativeAction => link.disturbed,
                     ReasonCode::QuotaExceeded => true,
+                    // What was released may have come back.
+                    ReasonCode::ReceiveMaximumExceeded => !stage.ledger.undone_at.is_empty(),
                     ReasonCode::KeepAliveTimeout => true,
                     ReasonCode::ServerShuttingDown => stage.shutting_down,
                     _ => false,
@@ -120,6 +131,8 @@ impl Client {
                 require!(expected, "DISCONNECT with {:?}", disconnect.reason);
                 link.disturbed = true;
                 link.stand = Stand::Leaving;
+                // With a session that remembers what is over, only a new one helps.
+                self.doubtful |= disconnect.reason == ReasonCode::ReceiveMaximumExceeded;
                 self.left_at = stage.now;
                 Ok(())
             }
@@ -183,10 +196,13 @@ impl Client {
         stage.ledger.receive(session, &got, stage.step, stage.now)?;
         let Some(id) = publish.packet_id else { return Ok(()) };
         if publish.qos == QoS::ExactlyOnce {
+            if link.crashed.is_some_and(|crash| crash.forgets) {
+                return Ok(());
+            }
             if let Some(number) = crate::ledger::Ledger::number(&got.payload) {
                 let before = self.inbound.insert(id.get(), number);
                 require!(
-                    before.is_none_or(|before| before == number),
+                    before.is_none_or(|before| before == number) || !stage.ledger.undone_at.is_empty(),
                     "identifier {id:?} names message {number}, and named {before:?}"
                 );
             } else {
@@ -220,6 +236,11 @@ impl Client {
     fn accepted(&mut self, stage: &mut Stage, number: usize) {
         let (step, now) = (stage.step, stage.now);
         let message = &mut stage.ledger.messages[number];
+        let crashed = self.link.as_ref().and_then(|link| link.crashed);
+        if crashed.is_some_and(|crash| crash.forgets || message.qos == QoS::AtMostOnce) {
+            // It was, but what came of it is gone.
+            return;
+        }
         message.accepted.get_or_insert(step);
         message.accepted_at.get_or_insert(now);
     }
@@ -232,6 +253,14 @@ impl Client {
         for (_, number) in link.taken_with.drain(..split).collect::<Vec<_>>() {
             self.accepted(stage, number);
         }
+    }
+
+    /// Whether a message was not taken because the disk fails.
+    fn is_refused(&self, stage: &Stage, number: usize, reason: ReasonCode) -> bool {
+        let sent_at = stage.ledger.messages[number].sent_at;
+        self.profile.version.is_v5()
+            && reason == ReasonCode::QuotaExceeded
+            && stage.ledger.is_faulty(sent_at, stage.now)
     }
 
     fn check_reason(&self, stage: &Stage, number: usize, reason: ReasonCode) -> Verdict {
@@ -268,6 +297,9 @@ impl Client {
         let earlier = self.outbound.iter().take(position).find(|o| o.qos == qos && !o.released);
         require!(earlier.is_none(), "{ack:?} before that of {earlier:?}");
         self.outbound.remove(position);
+        if self.is_refused(stage, outbound.message, ack.reason) {
+            return Ok(());
+        }
         self.check_reason(stage, outbound.message, ack.reason)?;
         self.accepted(stage, outbound.message);
         Ok(())
@@ -281,6 +313,11 @@ impl Client {
         require!(outbound.qos == QoS::ExactlyOnce && !outbound.released, "{ack:?} of {outbound:?}");
         let earlier = self.outbound.iter().take(position).find(|o| o.qos == QoS::ExactlyOnce && !o.released);
         require!(earlier.is_none(), "{ack:?} before that of {earlier:?}");
+        if self.is_refused(stage, outbound.message, ack.reason) {
+            // [MQTT-4.3.3-9] The identifier is free again.
+            self.outbound.remove(position);
+            return Ok(());
+        }
         self.check_reason(stage, outbound.message, ack.reason)?;
         self.accepted(stage, outbound.message);
         self.outbound[position].released = true;
@@ -311,11 +348,28 @@ impl Client {
         let Some(session) = self.session else { return Ok(()) };
         let step = stage.step;
         let qos_max = stage.plan.settings.qos_max;
+        let crashed = self.link.as_ref().and_then(|link| link.crashed);
+        let is_forgotten = crashed.is_some_and(|crash| crash.forgets);
+        let is_faulty =
+            self.link.as_ref().is_some_and(|link| stage.ledger.is_faulty(link.opened_at, stage.now));
+        let not_stored = if self.profile.version.is_v5() {
+            ReasonCode::QuotaExceeded
+        } else {
+            ReasonCode::UnspecifiedError
+        };
         let subscriptions = &mut stage.ledger.sessions[session].subscriptions;
         for (position, reason) in positions.into_iter().zip(suback.reasons) {
             let wanted = subscriptions[position].qos.min(qos_max);
+            if reason == not_stored && is_faulty {
+                // It may have been there for a while; after a crash the one before may be there again.
+                subscriptions[position].dropped.get_or_insert(step);
+                continue;
+            }
             require!(reason == ReasonCode::granted(wanted), "SUBACK with {reason:?} instead of {wanted:?}");
             subscriptions[position].qos = wanted;
+            if is_forgotten {
+                continue;
+            }
             subscriptions[position].granted = Some(step);
             let asked = subscriptions[position].asked;
             let (filter, group) =

@@ -29,6 +29,8 @@ pub struct WillRecord {
     pub delay_seconds: u32,
     /// What must become of it.
     pub fate: WillFate,
+    /// When that was decided.
+    pub decided_at: Mono,
 }
 
 impl WillRecord {
@@ -80,6 +82,7 @@ impl Client {
             message: stage.ledger.messages.len() - 1,
             delay_seconds,
             fate: WillFate::Open,
+            decided_at: stage.now,
         });
         self.wills.len() - 1
     }
@@ -99,6 +102,18 @@ impl Client {
         let Some(will) = link.will else { return };
         let record = &mut self.wills[will];
         if record.fate != WillFate::Open {
+            return;
+        }
+        record.decided_at = stage.now;
+        if let Some(crash) = link.crashed {
+            record.fate = match link.stand {
+                // The session and its will were stored before CONNACK was sent.
+                Stand::Live if self.profile.expiry_seconds != 0 && !crash.forgets => {
+                    let delay = record.delay_seconds.min(self.profile.expiry_seconds);
+                    crash.will_is_due(stage, delay)
+                }
+                _ => WillFate::Unknown,
+            };
             return;
         }
         record.fate = match link.stand {
@@ -125,6 +140,7 @@ impl Client {
         let Some(link) = &self.link else { return };
         let Some(will) = link.will else { return };
         let record = &mut self.wills[will];
+        record.decided_at = stage.now;
         record.fate = match with_will {
             false => WillFate::Discarded,
             true => {
@@ -154,6 +170,7 @@ impl Client {
             {
                 // [MQTT-3.1.3-9] A session that goes on takes its delayed will back; one that ends sends it.
                 record.fate = if resumed { WillFate::Discarded } else { WillFate::Published(Mono(0)) };
+                record.decided_at = stage.now;
             } else if record.fate != WillFate::Discarded && resumed {
                 // Close to its time: it may have been sent just before.
                 if let WillFate::Published(due) = record.fate
