@@ -11,12 +11,10 @@
 
 #[path = "../tests/veth/pair.rs"]
 mod pair;
-#[path = "../tests/veth/program.rs"]
-mod program;
 
 use std::time::{Duration, Instant};
 
-use pelton_afxdp::{Pages, Settings, XdpPort};
+use pelton_afxdp::{CatchAll, Hook, Pages, Settings, Take, XdpPort};
 use pelton_base::Mono;
 use pelton_packet::{Frame, Port};
 
@@ -38,17 +36,17 @@ fn main() {
     let frames = arguments.next().unwrap_or(3_000_000);
     let bytes = arguments.next().unwrap_or(64);
     let batch = arguments.next().unwrap_or(64);
-    for (name, attach) in [("native", program::Attach::Native), ("generic", program::Attach::Generic)] {
-        pair::in_namespace(|| run(name, attach, frames, bytes, batch));
+    for (name, hook) in [("native", Hook::Native), ("generic", Hook::Generic)] {
+        pair::in_namespace(|| run(name, hook, frames, bytes, batch));
     }
 }
 
-fn run(name: &str, attach: program::Attach, frames: usize, bytes: usize, batch: usize) {
+fn run(name: &str, hook: Hook, frames: usize, bytes: usize, batch: usize) {
     let pair = pair::Pair::new(1);
     let settings = |end| Settings { pages: Pages::HugeIfAny, ..Settings::new(end, vec![0]) };
     let mut a = XdpPort::open(&settings(pair.a())).expect("port a");
     let mut b = XdpPort::open(&settings(pair.b())).expect("port b");
-    let _b = program::steer(pair.b(), attach, b.queues());
+    let _b = CatchAll::attach(pair.b(), hook, Take::Everything, b.queues()).expect("a program");
     let template = vec![0x5a; bytes];
     let (mut sending, mut receiving) = (Duration::ZERO, Duration::ZERO);
     let (mut sent, mut received) = (0, 0);

@@ -24,6 +24,7 @@
 //!
 //! `unsafe` is in [`mod@umem`], [`ring`] and `syscall` alone.
 
+pub mod catch_all;
 pub mod error;
 pub mod port;
 pub mod ring;
@@ -32,6 +33,7 @@ pub mod socket;
 mod syscall;
 pub mod umem;
 
+pub use catch_all::{CatchAll, Hook, Take};
 pub use error::OpenError;
 pub use port::{PortCounter, XdpPort};
 pub use settings::{BusyPoll, Pages, Settings, Sharing};

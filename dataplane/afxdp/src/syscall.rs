@@ -245,3 +245,74 @@ pub(crate) fn interface_index(name: &str) -> Option<u32> {
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
     (index != 0).then_some(index)
 }
+
+/// A command of `bpf(2)` with what goes with it. It borrows what its pointers name.
+pub(crate) struct BpfCommand<'a> {
+    command: libc::c_int,
+    attributes: [u64; 16],
+    _named: std::marker::PhantomData<&'a ()>,
+}
+
+impl<'a> BpfCommand<'a> {
+    fn new(command: libc::c_int, words: &[u64]) -> Self {
+        let mut attributes = [0; 16];
+        attributes[..words.len()].copy_from_slice(words);
+        Self { command, attributes, _named: std::marker::PhantomData }
+    }
+
+    const fn pair(low: u32, high: u32) -> u64 {
+        u64::from_ne_bytes({
+            let (low, high) = (low.to_ne_bytes(), high.to_ne_bytes());
+            [low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3]]
+        })
+    }
+
+    /// A table of AF_XDP sockets by queue.
+    pub(crate) fn map_of_sockets(entries: u32) -> Self {
+        const MAP_CREATE: libc::c_int = 0;
+        const TYPE_XSKMAP: u32 = 17;
+        Self::new(MAP_CREATE, &[Self::pair(TYPE_XSKMAP, 4), Self::pair(4, entries)])
+    }
+
+    /// Enters a key and its value, of four bytes each.
+    pub(crate) fn put(map: &OwnedFd, entry: &'a [u32; 2]) -> Self {
+        const MAP_UPDATE: libc::c_int = 2;
+        let [key, value] = [&raw const entry[0], &raw const entry[1]];
+        Self::new(MAP_UPDATE, &[map.as_raw_fd() as u64, key as u64, value as u64])
+    }
+
+    /// Loads an XDP program.
+    pub(crate) fn xdp_program(code: &'a [u64]) -> Self {
+        const PROG_LOAD: libc::c_int = 5;
+        const TYPE_XDP: u32 = 6;
+        // Not the program's licence but what the kernel is told; none of the helpers used asks for more.
+        const LICENSE: &std::ffi::CStr = c"GPL";
+        let count = code.len() as u32;
+        Self::new(PROG_LOAD, &[Self::pair(TYPE_XDP, count), code.as_ptr() as u64, LICENSE.as_ptr() as u64])
+    }
+
+    /// Attaches an XDP program to an interface until the link is closed.
+    pub(crate) fn link(program: &OwnedFd, interface: u32, flags: u32) -> Self {
+        const LINK_CREATE: libc::c_int = 28;
+        const XDP: u32 = 37;
+        Self::new(LINK_CREATE, &[Self::pair(program.as_raw_fd() as u32, interface), Self::pair(XDP, flags)])
+    }
+}
+
+/// Does a command of `bpf(2)`.
+pub(crate) fn bpf(command: &BpfCommand<'_>) -> io::Result<libc::c_int> {
+    let attributes = &command.attributes;
+    // SAFETY: the attributes are as long as is said, and what they point to lives as long as the command; none of the
+    // commands above has the kernel write there.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command.command, attributes.as_ptr(), size_of_val(attributes))
+    };
+    checked(result as libc::c_int)
+}
+
+/// Does a command of `bpf(2)` that makes something.
+pub(crate) fn bpf_new(command: &BpfCommand<'_>) -> io::Result<OwnedFd> {
+    let fd = bpf(command)?;
+    // SAFETY: the kernel has just given it to us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

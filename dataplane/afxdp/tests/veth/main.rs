@@ -4,17 +4,15 @@
 
 mod frames;
 mod pair;
-mod program;
 
 use std::time::{Duration, Instant};
 
-use pelton_afxdp::{Mode, OpenError, Pages, PortCounter, Settings, Sharing, XdpPort};
+use pelton_afxdp::{CatchAll, Hook, Mode, OpenError, Pages, PortCounter, Settings, Sharing, Take, XdpPort};
 use pelton_base::Mono;
 use pelton_packet::{Frame, Port};
 
 use crate::frames::{frame_of, sequence_of};
 use crate::pair::{Pair, in_namespace};
-use crate::program::Attach;
 
 const NOW: Mono = Mono(0);
 
@@ -55,14 +53,19 @@ fn small(interface: &str, queues: Vec<u32>) -> Settings {
     Settings { rx_entries: 1024, tx_entries: 512, pages: Pages::Normal, ..Settings::new(interface, queues) }
 }
 
-fn round_trip(attach: Attach, sharing: Sharing) {
+fn steer(interface: &str, hook: Hook, ports: &[&XdpPort]) -> CatchAll {
+    let queues = ports.iter().flat_map(|port| port.queues());
+    CatchAll::attach(interface, hook, Take::Everything, queues).expect("a program")
+}
+
+fn round_trip(hook: Hook, sharing: Sharing) {
     in_namespace(|| {
         let pair = Pair::new(1);
         let mut a = XdpPort::open(&Settings { sharing, ..small(pair.a(), vec![0]) }).expect("port a");
         let mut b = XdpPort::open(&Settings { sharing, ..small(pair.b(), vec![0]) }).expect("port b");
         assert_eq!(a.mode(), Mode::Copy, "veth copies");
-        let _a = program::steer(pair.a(), attach, a.queues());
-        let _b = program::steer(pair.b(), attach, b.queues());
+        let _a = steer(pair.a(), hook, &[&a]);
+        let _b = steer(pair.b(), hook, &[&b]);
         let expected: Vec<u32> = (0..20_000).collect();
         assert_eq!(carry(&mut a, &mut b, 20_000, 64), expected);
         assert_eq!(carry(&mut b, &mut a, 20_000, 1514), expected);
@@ -79,12 +82,12 @@ fn round_trip(attach: Attach, sharing: Sharing) {
 
 #[test]
 fn frames_cross_a_native_program() {
-    round_trip(Attach::Native, Sharing::Best);
+    round_trip(Hook::Native, Sharing::Best);
 }
 
 #[test]
 fn frames_cross_a_generic_program() {
-    round_trip(Attach::Generic, Sharing::Copy);
+    round_trip(Hook::Generic, Sharing::Copy);
 }
 
 #[test]
@@ -95,13 +98,13 @@ fn queues_of_one_port_share_its_memory() {
             .map(|queue| XdpPort::open(&small(pair.a(), vec![queue])).expect("a sender for each queue"))
             .collect();
         let mut b = XdpPort::open(&small(pair.b(), vec![0, 1, 2, 3])).expect("port b");
-        let _b = program::steer(pair.b(), Attach::Native, b.queues());
+        let _b = steer(pair.b(), Hook::Native, &[&b]);
         for port in &mut ports {
             let expected: Vec<u32> = (0..1_000).collect();
             assert_eq!(carry(port, &mut b, 1_000, 200), expected, "queue by queue");
         }
         // The frames of any queue are sent on the first.
-        let _a = program::steer(pair.a(), Attach::Native, ports.iter().flat_map(XdpPort::queues));
+        let _a = steer(pair.a(), Hook::Native, &ports.iter().collect::<Vec<_>>());
         assert_eq!(carry(&mut b, &mut ports[0], 1_000, 200).len(), 1_000);
     });
 }
@@ -112,7 +115,7 @@ fn a_full_receiver_loses_what_the_kernel_counts() {
         let pair = Pair::new(1);
         let mut a = XdpPort::open(&small(pair.a(), vec![0])).expect("port a");
         let b = XdpPort::open(&Settings { rx_entries: 64, ..small(pair.b(), vec![0]) }).expect("port b");
-        let _b = program::steer(pair.b(), Attach::Native, b.queues());
+        let _b = steer(pair.b(), Hook::Native, &[&b]);
         for number in 0..400 {
             let mut frame = a.take().expect("a frame");
             frame_of(number, 64, &mut frame);
@@ -154,5 +157,29 @@ fn what_is_missing_is_said() {
         let held = XdpPort::open(&settings).expect("port");
         assert!(said(&settings).contains("already"));
         drop(held);
+    });
+}
+
+#[test]
+fn only_what_is_asked_for_is_taken() {
+    in_namespace(|| {
+        let pair = Pair::new(1);
+        let mut a = XdpPort::open(&small(pair.a(), vec![0])).expect("port a");
+        let mut b = XdpPort::open(&small(pair.b(), vec![0])).expect("port b");
+        let _b = CatchAll::attach(pair.b(), Hook::Native, Take::TcpOverIpv4, b.queues()).expect("a program");
+        // By type, protocol and length: TCP over IPv4, UDP, another type, too short for an IPv4 header.
+        for (number, (kind, protocol, len)) in
+            [(0x0800u16, 6, 60), (0x0800, 17, 60), (0x86dd, 6, 60), (0x0800, 6, 33)].into_iter().enumerate()
+        {
+            let mut frame = a.take().expect("a frame");
+            frame_of(number as u32, len, &mut frame);
+            frame[12..14].copy_from_slice(&kind.to_be_bytes());
+            frame[23] = protocol;
+            a.send(NOW, frame).expect("room");
+        }
+        a.flush(NOW);
+        let mut got = Vec::new();
+        b.receive(NOW, 64, &mut got);
+        assert_eq!(got.iter().map(|frame| (frame.len(), frame[23])).collect::<Vec<_>>(), [(60, 6)]);
     });
 }
