@@ -15,6 +15,18 @@ pub enum OpenError {
         /// The name that was asked for.
         interface: String,
     },
+    /// The interface is down.
+    Down {
+        /// The interface.
+        interface: String,
+    },
+    /// Nothing that was sent to try a queue has left.
+    Silent {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+    },
     /// The interface has no such queue.
     NoQueue {
         /// The interface.
@@ -77,6 +89,13 @@ impl fmt::Display for OpenError {
             Self::NoInterface { interface } => {
                 write!(f, "there is no interface `{interface}` here: `ip link` lists those there are")
             }
+            Self::Down { interface } => {
+                write!(f, "`{interface}` is down: `ip link set {interface} up`")
+            }
+            Self::Silent { interface, queue } => write!(
+                f,
+                "queue {queue} of `{interface}` did not send the frame it was tried with: is the link there?"
+            ),
             Self::NoQueue { interface, queue } => write!(
                 f,
                 "`{interface}` has no receive queue {queue}: `ethtool -l {interface}` shows how many it has"

@@ -25,6 +25,7 @@
 //! `unsafe` is in [`mod@umem`], [`ring`] and `syscall` alone.
 
 pub mod catch_all;
+pub mod device;
 pub mod error;
 pub mod port;
 pub mod ring;
@@ -34,6 +35,7 @@ mod syscall;
 pub mod umem;
 
 pub use catch_all::{CatchAll, Hook, Take};
+pub use device::Device;
 pub use error::OpenError;
 pub use port::{PortCounter, XdpPort};
 pub use settings::{BusyPoll, Pages, Settings, Sharing};

@@ -1,10 +1,12 @@
 //! The port over one or more queues of an interface.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use pelton_base::{Counters, Mono, counter_set};
-use pelton_packet::{Frame, FramePool, Port, PortCaps, Region};
+use pelton_packet::{Frame, FramePool, MacAddress, Port, PortCaps, Region};
 
+use crate::device::Device;
 use crate::error::OpenError;
 use crate::settings::Settings;
 use crate::socket::{KernelCounts, Mode, XdpSocket, open};
@@ -45,6 +47,8 @@ counter_set! {
 /// An AF_XDP port: queues of one interface that share frame memory.
 #[derive(Debug)]
 pub struct XdpPort {
+    /// Readable when one of the sockets is, if there are several.
+    any: Option<OwnedFd>,
     /// Dropped before the pool, whose memory their rings name.
     sockets: Vec<XdpSocket>,
     pool: FramePool,
@@ -67,9 +71,12 @@ impl XdpPort {
     /// With what is missing and the way out.
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
         check(settings)?;
-        let Some(interface) = syscall::interface_index(&settings.interface) else {
-            return Err(OpenError::NoInterface { interface: settings.interface.clone() });
-        };
+        let missing = || OpenError::NoInterface { interface: settings.interface.clone() };
+        let interface = syscall::interface_index(&settings.interface).ok_or_else(missing)?;
+        // Some drivers let a socket be bound all the same.
+        if !Device::of(&settings.interface)?.up {
+            return Err(OpenError::Down { interface: settings.interface.clone() });
+        }
         let first = open()?;
         let bytes = settings.frame_count() as usize * usize::from(settings.frame_bytes);
         let umem = Umem::map(bytes, settings.pages)?;
@@ -82,7 +89,14 @@ impl XdpPort {
             let socket = XdpSocket::bind(open()?, settings, interface, queue, Some(&sockets[0].fd))?;
             sockets.push(socket);
         }
+        let any = if sockets.len() > 1 {
+            let any = syscall::any_of(sockets.iter().map(|socket| &socket.fd));
+            Some(any.map_err(|error| OpenError::System { doing: "wait on AF_XDP sockets", error })?)
+        } else {
+            None
+        };
         let mut port = Self {
+            any,
             sockets,
             pool,
             frame_shift: settings.frame_bytes.trailing_zeros(),
@@ -131,6 +145,63 @@ impl XdpPort {
             sum.add(socket.kernel_counts());
         }
         sum
+    }
+
+    /// Sends a frame that means nothing from each queue to the interface itself, and waits until it has left: whether
+    /// the device does what it promised when the sockets were bound. To be called before the port is used.
+    ///
+    /// # Errors
+    /// [`OpenError::Silent`] for the first queue that keeps it.
+    pub fn try_out(&mut self, interface: &str, own: MacAddress) -> Result<(), OpenError> {
+        // Some drivers take their queues down for a while when a socket is bound without copies.
+        const PATIENCE: Duration = Duration::from_secs(3);
+        for socket in 0..self.sockets.len() {
+            let queue = self.sockets[socket].queue;
+            let silent = || OpenError::Silent { interface: interface.into(), queue };
+            let Some(mut frame) = self.pool.take() else { return Err(silent()) };
+            let mut bytes = [0; 60];
+            bytes[..6].copy_from_slice(&own.0);
+            bytes[6..12].copy_from_slice(&own.0);
+            // A type for experiments of one's own, IEEE 802.
+            bytes[12..14].copy_from_slice(&[0x88, 0xb5]);
+            frame.fill(&bytes);
+            let index = self.pool.lend(frame);
+            let addr = u64::from(index) << self.frame_shift;
+            let tried = &mut self.sockets[socket];
+            tried.tx.push(libc::xdp_desc { addr, len: bytes.len() as u32, options: 0 });
+            tried.tx.commit();
+            let end = Instant::now() + PATIENCE;
+            let done = loop {
+                tried.send_all();
+                if let Some(done) = tried.completion.pop() {
+                    break done;
+                }
+                if Instant::now() >= end {
+                    return Err(silent());
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            };
+            tried.completion.release();
+            match self.pool.reclaim((done >> self.frame_shift) as u32, 0, 0) {
+                Some(frame) => self.pool.put(frame),
+                None => self.counters.add(PortCounter::BadDescriptor),
+            }
+        }
+        Ok(())
+    }
+
+    /// What was dropped at the device, by reason, as the kernel counted it and as the port did.
+    pub fn dropped(&self) -> [(&'static str, u64); 7] {
+        let kernel = self.kernel_counts();
+        [
+            ("afxdp_fragmented", self.counters.get(PortCounter::Fragmented)),
+            ("frames_exhausted", self.pool.exhausted()),
+            ("afxdp_kernel_rx_dropped", kernel.rx_dropped),
+            ("afxdp_kernel_rx_ring_full", kernel.rx_ring_full),
+            ("afxdp_kernel_rx_fill_ring_empty", kernel.rx_fill_ring_empty),
+            ("afxdp_kernel_rx_invalid_descs", kernel.rx_invalid_descs),
+            ("afxdp_kernel_tx_invalid_descs", kernel.tx_invalid_descs),
+        ]
     }
 
     /// Whether something has come in: to be asked before sleeping.
@@ -214,6 +285,13 @@ impl XdpPort {
         }
         tx.completion.release();
         self.counters.add_n(PortCounter::Sent, sent);
+    }
+}
+
+/// What becomes readable when there is something to receive.
+impl AsFd for XdpPort {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.any.as_ref().map_or_else(|| self.sockets[0].as_fd(), AsFd::as_fd)
     }
 }
 
@@ -309,17 +387,6 @@ impl Port for XdpPort {
     }
 
     fn figures(&self) -> Vec<(&'static str, u64)> {
-        let kernel = self.kernel_counts();
-        self.counters
-            .iter()
-            .chain([
-                ("frames_exhausted", self.pool.exhausted()),
-                ("afxdp_kernel_rx_dropped", kernel.rx_dropped),
-                ("afxdp_kernel_rx_ring_full", kernel.rx_ring_full),
-                ("afxdp_kernel_rx_fill_ring_empty", kernel.rx_fill_ring_empty),
-                ("afxdp_kernel_rx_invalid_descs", kernel.rx_invalid_descs),
-                ("afxdp_kernel_tx_invalid_descs", kernel.tx_invalid_descs),
-            ])
-            .collect()
+        self.counters.iter().chain(self.dropped()).collect()
     }
 }

@@ -146,6 +146,7 @@ impl XdpSocket {
                     OpenError::NoZeroCopy { interface: name(), queue }
                 }
                 Some(libc::EINVAL) => OpenError::NoQueue { interface: name(), queue },
+                Some(libc::ENETDOWN) => OpenError::Down { interface: name() },
                 Some(libc::ENODEV) => OpenError::NoInterface { interface: name() },
                 Some(libc::EPERM) => OpenError::NoPrivilege,
                 _ => OpenError::System { doing: "bind an AF_XDP socket", error },

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::io;
 use std::mem::size_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -315,4 +316,123 @@ pub(crate) fn bpf_new(command: &BpfCommand<'_>) -> io::Result<OwnedFd> {
     let fd = bpf(command)?;
     // SAFETY: the kernel has just given it to us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A socket to ask about interfaces with.
+pub(crate) fn control_socket() -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = checked(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the kernel has just given it to us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// What the kernel says of an interface.
+pub(crate) struct InterfaceFacts {
+    pub(crate) mac: [u8; 6],
+    pub(crate) mtu: u32,
+    pub(crate) flags: u16,
+}
+
+/// An `ifreq` about an interface.
+fn request(name: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: it is made of integers and pointers, for which zeros are values.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (to, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = byte as libc::c_char;
+    }
+    Ok(request)
+}
+
+/// Asks for Ethernet address, MTU and flags.
+pub(crate) fn interface_facts(socket: &OwnedFd, name: &str) -> io::Result<InterfaceFacts> {
+    let ask = |what: libc::Ioctl| -> io::Result<libc::ifreq> {
+        let mut answer = request(name)?;
+        // SAFETY: these requests read and write one `ifreq`.
+        checked(unsafe { libc::ioctl(socket.as_raw_fd(), what, &raw mut answer) })?;
+        Ok(answer)
+    };
+    let (mac, mtu, flags) =
+        (ask(libc::SIOCGIFHWADDR as _)?, ask(libc::SIOCGIFMTU as _)?, ask(libc::SIOCGIFFLAGS as _)?);
+    // SAFETY: each answer holds the field of the union that its request writes.
+    let (mac, mtu, flags) =
+        unsafe { (mac.ifr_ifru.ifru_hwaddr.sa_data, mtu.ifr_ifru.ifru_mtu, flags.ifr_ifru.ifru_flags) };
+    Ok(InterfaceFacts {
+        mac: std::array::from_fn(|at| mac[at] as u8),
+        mtu: mtu.max(0) as u32,
+        flags: flags as u16,
+    })
+}
+
+/// Asks the driver how many channels receive.
+pub(crate) fn receive_channels(socket: libc::c_int, name: &str) -> io::Result<u32> {
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
+    const ETHTOOL_GCHANNELS: u32 = 0x3c;
+    /// `struct ethtool_channels`: command; maxima of rx, tx, other, combined; counts of the same.
+    type Channels = [u32; 9];
+    let mut channels: Channels = [0; 9];
+    channels[0] = ETHTOOL_GCHANNELS;
+    let mut request = request(name)?;
+    request.ifr_ifru.ifru_data = (&raw mut channels).cast();
+    // SAFETY: the kernel writes one `ethtool_channels` where the request points.
+    checked(unsafe { libc::ioctl(socket, SIOCETHTOOL, &raw mut request) })?;
+    Ok(channels[5] + channels[8])
+}
+
+/// The addresses of an interface.
+pub(crate) fn interface_addresses(name: &str) -> io::Result<Vec<IpAddr>> {
+    let mut list = std::ptr::null_mut::<libc::ifaddrs>();
+    // SAFETY: the kernel's answer is put where we said, to be freed below.
+    checked(unsafe { libc::getifaddrs(&raw mut list) })?;
+    let mut addresses = Vec::new();
+    let mut entry = list;
+    while !entry.is_null() {
+        // SAFETY: an entry of the list, which lives until it is freed.
+        let this = unsafe { &*entry };
+        entry = this.ifa_next;
+        // SAFETY: names in the list are strings that end with zero.
+        let named = unsafe { std::ffi::CStr::from_ptr(this.ifa_name) };
+        if named.to_bytes() != name.as_bytes() || this.ifa_addr.is_null() {
+            continue;
+        }
+        // SAFETY: an address has its family first, which says what it is.
+        let family = i32::from(unsafe { (*this.ifa_addr).sa_family });
+        match family {
+            libc::AF_INET => {
+                // SAFETY: the family says so; it need not be aligned.
+                let address = unsafe { this.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned() };
+                addresses.push(Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr)).into());
+            }
+            libc::AF_INET6 => {
+                // SAFETY: the family says so; it need not be aligned.
+                let address = unsafe { this.ifa_addr.cast::<libc::sockaddr_in6>().read_unaligned() };
+                let address = Ipv6Addr::from(address.sin6_addr.s6_addr);
+                if !address.is_unicast_link_local() {
+                    addresses.push(address.into());
+                }
+            }
+            _ => {}
+        }
+    }
+    // SAFETY: given by `getifaddrs`, freed once.
+    unsafe { libc::freeifaddrs(list) };
+    Ok(addresses)
+}
+
+/// A descriptor that is readable when one of others is.
+pub(crate) fn any_of<'a>(fds: impl Iterator<Item = &'a OwnedFd>) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let epoll = checked(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+    // SAFETY: the kernel has just given it to us.
+    let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
+    for fd in fds {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+        // SAFETY: the kernel reads one event.
+        checked(unsafe {
+            libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event)
+        })?;
+    }
+    Ok(epoll)
 }

@@ -7,7 +7,9 @@ mod pair;
 
 use std::time::{Duration, Instant};
 
-use pelton_afxdp::{CatchAll, Hook, Mode, OpenError, Pages, PortCounter, Settings, Sharing, Take, XdpPort};
+use pelton_afxdp::{
+    CatchAll, Device, Hook, Mode, OpenError, Pages, PortCounter, Settings, Sharing, Take, XdpPort,
+};
 use pelton_base::Mono;
 use pelton_packet::{Frame, Port};
 
@@ -139,6 +141,24 @@ fn a_queue_is_free_again_after_its_port_is_gone() {
             let port = XdpPort::open(&small(pair.a(), vec![0])).expect("the queue is free, soon");
             drop(port);
         }
+    });
+}
+
+#[test]
+fn an_interface_is_known_and_its_queues_are_tried_out() {
+    in_namespace(|| {
+        let pair = Pair::new(4);
+        let device = Device::of(pair.a()).expect("it is there");
+        assert_eq!((device.mtu, device.up, device.queues), (1500, true, 4));
+        assert!(device.addresses.is_empty() && device.mac.0 != [0; 6], "{device:?}");
+        let said = Device::of("nosuch0").expect_err("it is not there").to_string();
+        assert!(said.contains("`nosuch0`"), "{said}");
+        let mut port = XdpPort::open(&small(pair.a(), vec![0, 1, 2, 3])).expect("port");
+        port.try_out(pair.a(), device.mac).expect("it sends");
+        let before = port.pool().outstanding();
+        assert_eq!(before, 4 * 1024, "what is in the fill rings");
+        pair.take_down();
+        assert!(matches!(XdpPort::open(&small(pair.b(), vec![0])), Err(OpenError::Down { .. })));
     });
 }
 

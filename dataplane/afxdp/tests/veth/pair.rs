@@ -48,6 +48,12 @@ impl Pair {
         Self
     }
 
+    /// Takes end b down.
+    #[allow(dead_code, reason = "not everyone who uses this module does")]
+    pub(crate) fn take_down(&self) {
+        ip("link set vb down");
+    }
+
     pub(crate) fn a(&self) -> &'static str {
         "va"
     }
