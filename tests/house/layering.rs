@@ -33,6 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "dataplane/runtime",
         &[
+            "dataplane/afxdp",
             "dataplane/base",
             "dataplane/packet",
             "dataplane/afxdp",

@@ -16,7 +16,7 @@ use pelton_sockets::{Bind, BindError, Listeners, Sockets, Waker, wake_pair};
 
 use crate::clock::Clock;
 use crate::driven::Driven;
-use crate::interface::{self, InterfaceError, InterfacePlan, Served};
+use crate::interface::{self, Guard, InterfaceError, InterfacePlan, Served};
 use crate::transports::{self, Transports};
 
 /// Commands that may wait for a shard.
@@ -125,6 +125,8 @@ pub struct Fleet {
     shards: Vec<Running>,
     addresses: Vec<SocketAddr>,
     interfaces: Vec<Served>,
+    /// Dropped when the shards have ended.
+    guards: Vec<Guard>,
     stop: Arc<AtomicBool>,
 }
 
@@ -174,11 +176,13 @@ impl Fleet {
     ) -> Result<Self, StartError> {
         let (listeners, addresses) = Listeners::open(&plan.binds, plan.shards)?;
         let mut interfaces = Vec::new();
+        let mut guards = Vec::new();
         let mut devices: Vec<Vec<_>> = (0..plan.shards).map(|_| Vec::new()).collect();
         for interface in &plan.interfaces {
-            let (parts, served) = interface::open(interface, &plan.binds, plan.shards)?;
-            devices.iter_mut().zip(parts).for_each(|(devices, parts)| devices.push(parts));
-            interfaces.push(served);
+            let opened = interface::open(interface, &plan.binds, plan.shards)?;
+            devices.iter_mut().zip(opened.parts).for_each(|(devices, parts)| devices.push(parts));
+            interfaces.push(opened.served);
+            guards.extend(opened.guard);
         }
         let mut wakers = Vec::new();
         let mut sleepers = Vec::new();
@@ -189,7 +193,7 @@ impl Fleet {
         }
         let backing = open(&wakers).map_err(StartError::Storage)?;
         let parts = listeners.into_iter().zip(sleepers);
-        let mut fleet = if interfaces.is_empty() {
+        let mut fleet = if devices.iter().all(Vec::is_empty) {
             Self::launch::<Sockets>(plan, backing, wakers, parts)?
         } else {
             let parts = parts.zip(devices).map(|((listeners, sleeper), devices)| transports::Parts {
@@ -201,6 +205,7 @@ impl Fleet {
         };
         fleet.addresses = addresses;
         fleet.interfaces = interfaces;
+        fleet.guards = guards;
         Ok(fleet)
     }
 
@@ -258,7 +263,7 @@ impl Fleet {
                 return Err(error);
             }
         }
-        Ok(Self { shards, addresses: Vec::new(), interfaces: Vec::new(), stop })
+        Ok(Self { shards, addresses: Vec::new(), interfaces: Vec::new(), guards: Vec::new(), stop })
     }
 
     /// The interfaces served past the kernel.

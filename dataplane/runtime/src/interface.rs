@@ -1,21 +1,31 @@
 //! Network interfaces that are served past the kernel: what is planned for one, and how it is opened.
 
+use std::any::Any;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use pelton_afxdp::OpenError;
 use pelton_packet::{Interface, MacAddress};
 use pelton_sockets::Bind;
 use pelton_tap::TapError;
 use pelton_tcp::{Relays, relays};
 
 use crate::device::DevicePort;
+use crate::rung::{Refused, XdpPlan};
 
 /// How an interface is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum InterfaceKind {
     /// A TAP device: frames come from and go to the kernel of this host, at the other end of a link of its own.
     Tap,
+    /// By AF_XDP, on the best rung that holds; by the kernel's sockets if none does, unless that is ruled out.
+    Xdp {
+        /// How.
+        plan: XdpPlan,
+        /// Whether the kernel's sockets will not do.
+        required: bool,
+    },
 }
 
 /// An interface to be served.
@@ -25,7 +35,7 @@ pub struct InterfacePlan {
     pub name: String,
     /// How it is served.
     pub kind: InterfaceKind,
-    /// Our addresses on it.
+    /// Our addresses on it; empty for those the kernel has there (AF_XDP).
     pub addresses: Vec<IpAddr>,
     /// The ports that are listened on; empty for those of the kernel's listeners.
     pub listen_ports: Vec<u16>,
@@ -44,6 +54,8 @@ pub struct Served {
     pub name: Arc<str>,
     /// How it is served.
     pub rung: &'static str,
+    /// The rungs above that did not hold.
+    pub refused: Vec<Refused>,
     /// Our Ethernet address.
     pub mac: MacAddress,
     /// Our addresses.
@@ -66,6 +78,25 @@ pub enum InterfaceError {
         /// Why.
         source: TapError,
     },
+    /// It cannot be asked about.
+    Device {
+        /// The name of the interface.
+        name: String,
+        /// Why.
+        source: OpenError,
+    },
+    /// No rung holds, and the kernel's sockets will not do.
+    NoRung {
+        /// The name of the interface.
+        name: String,
+        /// What was tried.
+        refused: Vec<Refused>,
+    },
+    /// It has no address.
+    NoAddress {
+        /// The name of the interface.
+        name: String,
+    },
     /// No port is listened on.
     NoPort {
         /// The name of the interface.
@@ -77,6 +108,17 @@ impl std::fmt::Display for InterfaceError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tap { name, source } => write!(f, "cannot serve interface {name}: {source}"),
+            Self::Device { name, source } => write!(f, "cannot serve interface {name}: {source}"),
+            Self::NoRung { name, refused } => {
+                write!(f, "cannot serve interface {name} past the kernel, which is required")?;
+                refused.iter().try_for_each(|refused| write!(f, "; {}: {}", refused.rung, refused.why))
+            }
+            Self::NoAddress { name } => {
+                write!(
+                    f,
+                    "cannot serve interface {name}: it has no address (`ip addr add ADDRESS dev {name}`)"
+                )
+            }
             Self::NoPort { name } => write!(
                 f,
                 "cannot serve interface {name}: no port is known in advance to listen on; give it ports = [1883]"
@@ -89,18 +131,29 @@ impl std::error::Error for InterfaceError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Tap { source, .. } => Some(source),
-            Self::NoPort { .. } => None,
+            Self::Device { source, .. } => Some(source),
+            Self::NoRung { .. } | Self::NoAddress { .. } | Self::NoPort { .. } => None,
         }
     }
 }
 
-/// What a device gives when it is opened: a queue for each shard.
+/// What a device gives when it is opened.
 pub(crate) struct Opened {
+    /// What it is called.
+    pub(crate) rung: &'static str,
+    /// A queue for each shard; none if the kernel's sockets serve it.
     pub(crate) ports: Vec<DevicePort>,
     pub(crate) mac: MacAddress,
+    pub(crate) addresses: Vec<IpAddr>,
     pub(crate) mtu: u16,
     pub(crate) up: bool,
+    pub(crate) refused: Vec<Refused>,
+    /// What keeps frames coming.
+    pub(crate) guard: Option<Guard>,
 }
+
+/// Keeps an interface's frames coming to its sockets until it is dropped.
+pub(crate) type Guard = Box<dyn Any + Send + Sync>;
 
 /// What one shard's stack on an interface is made from.
 pub(crate) struct DeviceParts {
@@ -113,38 +166,41 @@ pub(crate) struct DeviceParts {
     pub(crate) settings: pelton_tcp::Settings,
 }
 
-/// Opens an interface: the parts of every shard's stack.
+/// An interface that was opened.
+pub(crate) struct OpenInterface {
+    /// The parts of every shard's stack; none if the kernel's sockets serve it.
+    pub(crate) parts: Vec<DeviceParts>,
+    pub(crate) served: Served,
+    pub(crate) guard: Option<Guard>,
+}
+
+/// Opens an interface.
 pub(crate) fn open(
     plan: &InterfacePlan,
     binds: &[Bind],
     shards: u16,
-) -> Result<(Vec<DeviceParts>, Served), InterfaceError> {
+) -> Result<OpenInterface, InterfaceError> {
     let listeners = listeners(plan, binds);
     if listeners.is_empty() {
         return Err(InterfaceError::NoPort { name: plan.name.clone() });
     }
-    let Opened { ports, mac, mtu, up } = DevicePort::open(plan, shards)?;
+    let listen_ports: Vec<u16> = listeners.iter().map(|&(port, _)| port).collect();
+    let Opened { rung, ports, mac, addresses, mtu, up, refused, guard } =
+        DevicePort::open(plan, &listen_ports, shards)?;
     let name: Arc<str> = plan.name.as_str().into();
-    let served = Served {
-        name: name.clone(),
-        rung: ports.first().map_or("", DevicePort::rung),
-        mac,
-        addresses: plan.addresses.clone(),
-        listen_ports: listeners.iter().map(|&(port, _)| port).collect(),
-        mtu,
-        up,
-    };
     let mut relays = relays(shards).into_iter();
     let parts = ports.into_iter().map(|port| DeviceParts {
         name: name.clone(),
         port,
-        interface: Interface { mac, addresses: plan.addresses.clone() },
+        interface: Interface { mac, addresses: addresses.clone() },
         listeners: listeners.clone(),
         // A shard that is alone has nobody to hand anything to.
         relays: relays.next().filter(|_| shards > 1),
         settings: plan.tcp.clone(),
     });
-    Ok((parts.collect(), served))
+    let parts = parts.collect();
+    let served = Served { name, rung, refused, mac, addresses, listen_ports, mtu, up };
+    Ok(OpenInterface { parts, served, guard })
 }
 
 /// The ports of an interface. One that a kernel's listener has too stands for that listener; others come behind.
@@ -187,6 +243,7 @@ mod tests {
         assert_eq!(listeners(&plan(&[]), &binds), [(1883, 0), (1884, 2)]);
         assert_eq!(listeners(&plan(&[1884, 9, 1884]), &binds), [(1884, 2), (9, 4)]);
         // A port that the system chooses is not known yet.
-        assert!(matches!(open(&plan(&[]), &[bind("127.0.0.1:0")], 1), Err(InterfaceError::NoPort { .. })));
+        let opened = open(&plan(&[]), &[bind("127.0.0.1:0")], 1);
+        assert!(matches!(opened.err(), Some(InterfaceError::NoPort { .. })));
     }
 }

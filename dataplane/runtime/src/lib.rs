@@ -13,10 +13,15 @@ mod device;
 mod driven;
 mod fleet;
 mod interface;
+mod rung;
+mod steering;
 mod transports;
 
 pub use clock::Clock;
 pub use fleet::{Backing, Fleet, Idle, Plan, StartError};
 pub use interface::{InterfaceError, InterfaceKind, InterfacePlan, Served};
+pub use pelton_afxdp::{BusyPoll, Hook, Pages};
 pub use pelton_shard::StoragePort;
 pub use pelton_sockets::Waker;
+pub use rung::{Refused, Rung, XdpPlan};
+pub use steering::{Steered, Steering};

@@ -1,5 +1,6 @@
 //! A fleet that serves a TAP device beside the kernel's sockets: real clients of this host's kernel, our TCP.
 
+mod afxdp;
 #[path = "../peers/client.rs"]
 mod client;
 mod namespace;

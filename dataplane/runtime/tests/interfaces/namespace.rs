@@ -42,6 +42,47 @@ pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     }
 }
 
+/// A link from this thread's namespace, where its end is `v0` with 10.9.0.1 and fd09::1, to another one, where its end is
+/// `v1` with 10.9.0.2 and fd09::2.
+pub(crate) struct Far(Namespace);
+
+impl Far {
+    pub(crate) fn new(queues: u16) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("pelton-far-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let far = Self(Namespace::new(name).expect("a namespace"));
+        let name = &far.0.0;
+        let queues = format!("numrxqueues {queues} numtxqueues {queues}");
+        for line in [
+            format!("ip link add v0 {queues} type veth peer name v1 netns {name} {queues}"),
+            "ip address add 10.9.0.1/24 dev v0".into(),
+            "ip address add fd09::1/64 dev v0 nodad".into(),
+            "ip link set v0 up".into(),
+            format!("ip -n {name} address add 10.9.0.2/24 dev v1"),
+            format!("ip -n {name} address add fd09::2/64 dev v1 nodad"),
+            format!("ip -n {name} link set v1 up"),
+            // Without it segments arrive with checksums that a device was to fill in.
+            format!("ip netns exec {name} ethtool -K v1 tx off"),
+        ] {
+            assert!(run(&line), "{line}");
+        }
+        far
+    }
+
+    /// Runs something at the far end.
+    pub(crate) fn run<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
+        let file = File::open(format!("/run/netns/{}", self.0.0)).expect("it is there");
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                let network = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(file.as_fd(), network).expect("root may enter it");
+                run()
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
 struct Namespace(String);
 
 impl Namespace {

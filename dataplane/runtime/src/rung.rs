@@ -1,0 +1,180 @@
+//! The ways an interface can be served past the kernel by AF_XDP, best first, and the one that is taken.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use pelton_afxdp::{BusyPoll, Device, Hook, OpenError, Pages, Settings, Sharing, XdpPort};
+
+use crate::steering::{Steered, Steering};
+
+/// Bytes of a small frame's memory that a packet may take: 2048, the kernel's 256 and an Ethernet header less.
+const SMALL_MTU: u32 = 2048 - 256 - 22;
+
+/// A way to be served by AF_XDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rung {
+    /// The program in the driver, frames not copied.
+    ZeroCopy,
+    /// The program in the driver, frames copied by the kernel.
+    Copy,
+    /// The program behind the driver. Rarely faster than the kernel's sockets.
+    Generic,
+}
+
+impl Rung {
+    /// As operators see it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ZeroCopy => "AF_XDP zero-copy",
+            Self::Copy => "AF_XDP copy",
+            Self::Generic => "AF_XDP generic",
+        }
+    }
+
+    const fn hook(self) -> Hook {
+        match self {
+            Self::ZeroCopy | Self::Copy => Hook::Native,
+            Self::Generic => Hook::Generic,
+        }
+    }
+
+    const fn sharing(self) -> Sharing {
+        match self {
+            Self::ZeroCopy => Sharing::ZeroCopy,
+            Self::Copy | Self::Generic => Sharing::Copy,
+        }
+    }
+}
+
+/// How an interface is to be served by AF_XDP.
+#[derive(Clone, Debug)]
+pub struct XdpPlan {
+    /// The rungs that may be tried, in order.
+    pub rungs: Vec<Rung>,
+    /// Entries of the fill and receive rings of each queue.
+    pub rx_entries: u32,
+    /// Entries of the send and completion rings of each shard.
+    pub tx_entries: u32,
+    /// Which pages frames are in.
+    pub pages: Pages,
+    /// Whether queues are polled by the shards, instead of by interrupts.
+    pub busy_poll: Option<BusyPoll>,
+    /// Who brings the frames.
+    pub steering: Arc<dyn Steering>,
+}
+
+/// A rung that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Which.
+    pub rung: &'static str,
+    /// What was missing, and the way out.
+    pub why: String,
+}
+
+/// An interface on a rung.
+pub(crate) struct OnRung {
+    pub(crate) rung: Rung,
+    /// One for each shard.
+    pub(crate) ports: Vec<XdpPort>,
+    pub(crate) guard: Box<dyn Any + Send + Sync>,
+}
+
+/// Takes the first rung that holds. `refused` is told about those that do not.
+pub(crate) fn climb(
+    interface: &str,
+    device: &Device,
+    plan: &XdpPlan,
+    services: &[SocketAddr],
+    shards: u16,
+    frames: u32,
+    refused: &mut Vec<Refused>,
+) -> Option<OnRung> {
+    if let Err(why) = fits(interface, device, shards) {
+        refused.push(Refused { rung: "AF_XDP", why });
+        return None;
+    }
+    for &rung in &plan.rungs {
+        match stand_on(interface, device, plan, rung, services, shards, frames) {
+            Ok(on_rung) => return Some(on_rung),
+            Err(why) => refused.push(Refused { rung: rung.name(), why }),
+        }
+    }
+    None
+}
+
+/// What no rung can do without.
+fn fits(interface: &str, device: &Device, shards: u16) -> Result<(), String> {
+    if !device.up {
+        return Err(OpenError::Down { interface: interface.into() }.to_string());
+    }
+    if device.queues < u32::from(shards) {
+        return Err(format!(
+            "`{interface}` has {} receive queues for {shards} shards: `ethtool -L {interface} combined {shards}`, or \
+             fewer shards",
+            device.queues
+        ));
+    }
+    Ok(())
+}
+
+fn stand_on(
+    interface: &str,
+    device: &Device,
+    plan: &XdpPlan,
+    rung: Rung,
+    services: &[SocketAddr],
+    shards: u16,
+    frames: u32,
+) -> Result<OnRung, String> {
+    let mut ports = Vec::new();
+    for shard in 0..u32::from(shards) {
+        let mut settings = Settings {
+            sharing: rung.sharing(),
+            frame_bytes: if device.mtu > SMALL_MTU { 4096 } else { 2048 },
+            rx_entries: plan.rx_entries,
+            tx_entries: plan.tx_entries,
+            pages: plan.pages,
+            busy_poll: plan.busy_poll,
+            mtu: u16::try_from(device.mtu).unwrap_or(u16::MAX),
+            ..Settings::new(interface, (shard..device.queues).step_by(usize::from(shards)).collect())
+        };
+        settings.frames = settings.frame_count().max(frames);
+        ports.push(XdpPort::open(&settings).map_err(|error| error.to_string())?);
+    }
+    let sockets: Vec<(u32, BorrowedFd<'_>)> = ports.iter().flat_map(XdpPort::queues).collect();
+    let guard =
+        plan.steering.steer(&Steered { interface, hook: rung.hook(), sockets: &sockets, services })?;
+    for port in &mut ports {
+        port.try_out(interface, device.mac).map_err(|error| error.to_string())?;
+    }
+    Ok(OnRung { rung, ports, guard })
+}
+
+#[cfg(test)]
+mod tests {
+    use pelton_packet::MacAddress;
+
+    use super::*;
+
+    #[test]
+    fn what_no_rung_can_do_without_is_said_with_the_way_out() {
+        let device = Device {
+            mac: MacAddress([2, 0, 0, 0, 0, 1]),
+            mtu: 1500,
+            up: true,
+            queues: 2,
+            addresses: Vec::new(),
+        };
+        assert_eq!(fits("eth1", &device, 2), Ok(()));
+        let why = fits("eth1", &device, 4).unwrap_err();
+        assert!(
+            why.contains("2 receive queues for 4 shards") && why.contains("ethtool -L eth1 combined 4"),
+            "{why}"
+        );
+        let why = fits("eth1", &Device { up: false, ..device }, 1).unwrap_err();
+        assert!(why.contains("ip link set eth1 up"), "{why}");
+    }
+}
