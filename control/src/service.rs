@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
-use pelton_runtime::{Fleet, Served, StartError};
+use pelton_runtime::{Fleet, Refused, Served, StartError};
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Problem};
@@ -131,7 +131,10 @@ fn lacks_family(refused: &io::Error) -> bool {
 
 /// What is served past the kernel.
 fn say_interface(interface: &Served) {
-    let Served { name, rung, mac, addresses, listen_ports, mtu, up } = interface;
+    let Served { name, rung, refused, mac, addresses, listen_ports, mtu, up } = interface;
+    for Refused { rung, why } in refused {
+        warn!("interface {name}: not served by {rung}: {why}");
+    }
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let ports: Vec<String> = listen_ports.iter().map(ToString::to_string).collect();
     info!(
