@@ -52,10 +52,13 @@ pub(crate) struct Serve {
     /// Listen here instead of where the configuration says; may be given several times
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) bind: Vec<SocketAddr>,
-    /// Serve this network interface past the kernel, by the broker's own TCP, with these addresses of its own. MODE is
-    /// tap. May be given several times; adds to the configuration, where addresses may stand too
-    #[arg(long, value_name = "MODE:NAME[=ADDRESS/PREFIX,...]")]
+    /// Serve this network interface past the kernel, by AF_XDP if MODE is not said (auto), zero-copy, copy, generic or
+    /// tap; with these addresses, or all the kernel has there. May be given several times; adds to the configuration
+    #[arg(long, value_name = "[MODE:]NAME[=ADDRESS/PREFIX,...]")]
     pub(crate) interface: Vec<Interface>,
+    /// Do not start if an interface named here cannot be served so; without it, the kernel's sockets serve it then
+    #[arg(long)]
+    pub(crate) require: bool,
     /// How many cores work, instead of what the configuration says; 0 for one per core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=64))]
     pub(crate) shards: Option<u16>,
@@ -71,7 +74,8 @@ impl Serve {
             config.listen.tcp.clone_from(&self.bind);
         }
         for interface in &self.interface {
-            interfaces::add(&mut config.interfaces, interface);
+            let interface = Interface { require: self.require, ..interface.clone() };
+            interfaces::add(&mut config.interfaces, &interface);
         }
         if let Some(shards) = self.shards {
             config.shards.count = shards;

@@ -17,6 +17,7 @@ mod store;
 mod sys;
 mod version;
 mod watch;
+mod xdp;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -27,32 +28,44 @@ use cli::{Cli, Command, ConfigCommand, Serve, Source};
 use config::interfaces::{Interface, Mode};
 use config::{Config, Problem, StoragePolicy};
 use exit::Exit;
+use pelton_afxdp::{PortCounter, PortDrop};
 use pelton_base::Rng;
 use pelton_broker::Settings;
 use pelton_packet::PacketDrop;
-use pelton_runtime::{Backing, Fleet, Idle, InterfaceKind, InterfacePlan, Plan, StartError};
+use pelton_runtime::{
+    Backing, Fleet, Idle, InterfaceKind, InterfacePlan, Pages, Plan, Rung, StartError, XdpPlan,
+};
 use pelton_sockets::{Bind, SocketCounter};
 use pelton_storage_lmdb::StoreEvent;
 use pelton_tap::{TapCounter, TapDrop};
 use pelton_tcp::{TcpCounter, TcpDrop};
 use service::Broker;
 use store::Store;
-use sys::reasons::{INTERFACE, INTERFACE_DROPPED, STORAGE, Set, TRANSPORT};
+use sys::reasons::{INTERFACE, INTERFACE_DROPPED, PROGRAM, STORAGE, Set, TRANSPORT};
+use xdp::{Attaching, Programs, SynLimits};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What the transports and the store compiled in count.
-const COUNTERS: [Set; 7] = [
+const COUNTERS: [Set; 10] = [
     Set::of::<SocketCounter>(TRANSPORT, "Kernel sockets."),
     Set::of::<TcpCounter>(
         INTERFACE,
         "Our TCP on an interface that is served past the kernel. Besides these: `rung`, how it is served; `connections`, open now.",
     ),
     Set::of::<TapCounter>(INTERFACE, "A TAP device."),
+    Set::of::<PortCounter>(INTERFACE, "An AF_XDP port."),
     Set::of::<TcpDrop>(INTERFACE_DROPPED, "Segments of an interface that were not used."),
     Set::of::<PacketDrop>(INTERFACE_DROPPED, "Packets of an interface that were not used."),
     Set::of::<TapDrop>(INTERFACE_DROPPED, "Frames that went no further than a TAP device."),
+    Set::of::<PortDrop>(INTERFACE_DROPPED, "Frames that went no further than an AF_XDP port."),
+    Set {
+        name: PROGRAM,
+        help: "What the XDP program did with frames.",
+        names: &xdp::NAMES,
+        helps: &xdp::HELPS,
+    },
     Set::of::<StoreEvent>(STORAGE, "The store."),
 ];
 
@@ -126,9 +139,11 @@ fn start(config: &Config) -> Result<Broker, StartError> {
         .map_err(|error| StartError::System(error.into()))?;
     let mut rng = Rng::with_seed(u64::from_ne_bytes(seed));
     let stored = config.storage.policy != StoragePolicy::Memory;
+    let programs = Programs::default();
+    let interfaces = config.interfaces.iter();
     let plan = Plan {
         binds: config.listen.tcp.iter().map(|&address| Bind { address }).collect(),
-        interfaces: config.interfaces.iter().map(|interface| interface_plan(interface, config)).collect(),
+        interfaces: interfaces.map(|interface| interface_plan(interface, config, &programs)).collect(),
         shards: config.shards.effective(),
         cores: config.shards.cores.iter().map(|&core| core.into()).collect(),
         idle: Idle { spin_us: config.shards.idle_spin_us },
@@ -151,15 +166,19 @@ fn start(config: &Config) -> Result<Broker, StartError> {
     if let Some(store) = &mut store {
         store.end_load();
     }
-    Ok(Broker { fleet, store })
+    Ok(Broker { fleet, store, programs })
 }
 
 /// How an interface is to be served.
-fn interface_plan(interface: &Interface, config: &Config) -> InterfacePlan {
+fn interface_plan(interface: &Interface, config: &Config, programs: &Programs) -> InterfacePlan {
     InterfacePlan {
         name: interface.name.clone(),
         kind: match interface.mode {
             Mode::Tap => InterfaceKind::Tap,
+            Mode::Auto => xdp_kind(interface, programs, &[Rung::ZeroCopy, Rung::Copy]),
+            Mode::ZeroCopy => xdp_kind(interface, programs, &[Rung::ZeroCopy]),
+            Mode::Copy => xdp_kind(interface, programs, &[Rung::Copy]),
+            Mode::Generic => xdp_kind(interface, programs, &[Rung::Generic]),
         },
         addresses: interface.addresses.iter().map(|cidr| cidr.address).collect(),
         listen_ports: interface.ports.clone(),
@@ -169,5 +188,20 @@ fn interface_plan(interface: &Interface, config: &Config) -> InterfacePlan {
             connections_max: config.broker.connections_max,
             ..pelton_tcp::Settings::default()
         },
+    }
+}
+
+fn xdp_kind(interface: &Interface, programs: &Programs, rungs: &[Rung]) -> InterfaceKind {
+    let limits = SynLimits { per_prefix: interface.syns_per_prefix, in_all: interface.syns_per_second };
+    InterfaceKind::Xdp {
+        plan: XdpPlan {
+            rungs: rungs.to_vec(),
+            rx_entries: interface.ring_entries,
+            tx_entries: interface.ring_entries,
+            pages: Pages::HugeIfAny,
+            busy_poll: None,
+            steering: Arc::new(Attaching { programs: programs.clone(), hold: interface.hold, limits }),
+        },
+        required: interface.require,
     }
 }

@@ -17,6 +17,7 @@ use crate::store::Store;
 use crate::sys::SysTree;
 use crate::sys::figures::StorageFigures;
 use crate::watch::Watch;
+use crate::xdp::Programs;
 use crate::{broken, descriptors, log, version};
 
 /// How often the shards' health is looked at.
@@ -31,6 +32,8 @@ pub(crate) struct Broker {
     pub(crate) fleet: Fleet,
     /// Its store; `None` if nothing is stored.
     pub(crate) store: Option<Store>,
+    /// The XDP programs of its interfaces.
+    pub(crate) programs: Programs,
 }
 
 /// Runs the broker until it is told to stop. `path` is the configuration file, `load` reads it anew, `start` starts
@@ -63,7 +66,7 @@ pub(crate) fn run(
             return Exit::Refused;
         }
     };
-    let Broker { fleet, mut store } = match start_where_possible(config, start) {
+    let Broker { fleet, mut store, programs } = match start_where_possible(config, start) {
         Ok(broker) => broker,
         Err(refused) => {
             error!("{refused}");
@@ -83,7 +86,8 @@ pub(crate) fn run(
     let mut sys = SysTree::new(config.sys.interval_seconds);
     let mut watch = Watch::new();
     loop {
-        sys.publish_if_due(&fleet, || store.as_ref().map_or(StorageFigures::NONE, Store::figures));
+        let stored = || store.as_ref().map_or(StorageFigures::NONE, Store::figures);
+        sys.publish_if_due(&fleet, stored, || programs.counts());
         let until = Instant::now() + LOOK;
         match wishes.recv_deadline(sys.due().map_or(until, |due| due.min(until))) {
             Ok(Wish::Reload) => reload(&logging, load()),
@@ -100,7 +104,7 @@ pub(crate) fn run(
             return Exit::Broken;
         }
     }
-    stop(Broker { fleet, store }, Duration::from_millis(config.shutdown.timeout_ms.into()))
+    stop(Broker { fleet, store, programs }, Duration::from_millis(config.shutdown.timeout_ms.into()))
 }
 
 /// Starts the shards. Nobody chose the default addresses, so a host that lacks IPv6 (or IPv4) is served by the
@@ -192,7 +196,7 @@ fn reload(logging: &Logging, loaded: Result<Config, Vec<Problem>>) {
     }
 }
 
-fn stop(Broker { fleet, store }: Broker, limit: Duration) -> Exit {
+fn stop(Broker { fleet, store, .. }: Broker, limit: Duration) -> Exit {
     let began = Instant::now();
     info!("stopping: clients are told, at most {} ms", limit.as_millis());
     broken::exit_after(limit + GRACE);
@@ -234,7 +238,7 @@ mod tests {
             key: HashKey::new(1, 2),
             seed: 3,
         })?;
-        Ok(Broker { fleet, store: None })
+        Ok(Broker { fleet, store: None, programs: Programs::default() })
     }
 
     /// Starts where the system has no IPv6; returns what was tried and whether it runs.

@@ -9,6 +9,7 @@ pub(crate) mod reasons;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use pelton_ebpf_loader::Counts;
 use pelton_mqtt::QoS;
 use pelton_runtime::Fleet;
 use pelton_shard::Command;
@@ -50,7 +51,12 @@ impl SysTree {
     }
 
     /// Publishes what has changed, if it is time.
-    pub(crate) fn publish_if_due(&mut self, fleet: &Fleet, storage: impl FnOnce() -> StorageFigures) {
+    pub(crate) fn publish_if_due(
+        &mut self,
+        fleet: &Fleet,
+        storage: impl FnOnce() -> StorageFigures,
+        programs: impl FnOnce() -> Vec<(String, Counts)>,
+    ) {
         let now = Instant::now();
         if self.due().is_none_or(|due| due > now) {
             return;
@@ -62,7 +68,7 @@ impl SysTree {
             // Sums that leave a shard out would look like a loss of clients. `Watch` says that it is silent.
             return;
         }
-        let totals = Totals::of(&snapshots);
+        let totals = Totals { programs: programs(), ..Totals::of(&snapshots) };
         self.loads.update(&totals, elapsed);
         self.connected_max = self.connected_max.max(totals.sessions_online);
         let figures = Figures {

@@ -7,7 +7,8 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 const COMMIT: Option<&str> = option_env!("PELTON_COMMIT");
 
 /// The ways packets can reach the broker, best first, of those compiled in.
-pub(crate) const RUNGS: &[&str] = &["kernel sockets", "TAP"];
+pub(crate) const RUNGS: &[&str] =
+    &["AF_XDP zero-copy", "AF_XDP copy", "AF_XDP generic", "kernel sockets", "TAP"];
 
 /// Everything about it, a line each.
 pub(crate) fn text() -> String {

@@ -21,6 +21,10 @@ pub(crate) const HELP: &str = "Network interfaces that are served past the kerne
 const INTERFACES_MAX: usize = 16;
 /// The fewest and most frames of one shard.
 const FRAMES: (u32, u32) = (256, 65_536);
+/// The fewest and most entries of a ring.
+const RING: (u32, u32) = (256, 32_768);
+/// The highest limit of SYNs a second.
+const RATE_MAX: u32 = 100_000_000;
 /// The smallest and largest MTU; 0 for that of the interface.
 const MTU: (u16, u16) = (576, 9_000);
 
@@ -39,7 +43,7 @@ pub(crate) struct TableKey {
 }
 
 /// The keys, in the order they are written.
-pub(crate) const KEYS: [TableKey; 6] = [
+pub(crate) const KEYS: [TableKey; 11] = [
     TableKey {
         name: "name",
         must: true,
@@ -49,19 +53,29 @@ pub(crate) const KEYS: [TableKey; 6] = [
     },
     TableKey {
         name: "mode",
-        must: true,
-        allowed: "\"tap\"",
-        default: "",
-        help: "How frames come and go. `tap`: by a TAP device, which must be there (`ip tuntap add`); the kernel of this \
-               host is at the other end of its link. It works everywhere and is slower than the kernel's own sockets.",
+        must: false,
+        allowed: "\"auto\", \"zero-copy\", \"copy\", \"generic\" or \"tap\"",
+        default: "\"auto\"",
+        help: "How frames come and go. `auto`: by AF_XDP, without copies if the driver can, else with; the log and `pelton \
+               status` say which it is and why not better. `zero-copy` and `copy`: that one alone. `generic`: by AF_XDP \
+               behind the driver, which works everywhere and is rarely faster than the kernel's sockets. `tap`: by a TAP \
+               device, which must be there (`ip tuntap add`); the kernel of this host is at the other end of its link. It \
+               works everywhere and is slower than the kernel's own sockets.",
+    },
+    TableKey {
+        name: "require",
+        must: false,
+        allowed: "true or false",
+        default: "false",
+        help: "Whether to refuse to start where `mode` cannot be had. Else the kernel's sockets serve the interface.",
     },
     TableKey {
         name: "addresses",
         must: false,
         allowed: "a list of \"ADDRESS/PREFIX\", IPv4 and IPv6",
         default: "[]",
-        help: "The broker's own addresses there: none that the kernel has. ARP, neighbour solicitations and pings for \
-               them are answered. Mode `tap` needs one at least.",
+        help: "The broker's addresses there. By AF_XDP: addresses that the kernel has; empty for all of those. Mode `tap` \
+               needs one at least, none that the kernel has; ARP, neighbour solicitations and pings for it are answered.",
     },
     TableKey {
         name: "ports",
@@ -82,26 +96,74 @@ pub(crate) const KEYS: [TableKey; 6] = [
         must: false,
         allowed: "a whole number from 256 to 65536",
         default: "4096",
-        help: "Frames of each shard, for what has come and what is to go. A frame holds a packet of the MTU.",
+        help: "Frames of each shard, for what has come and what is to go. A frame holds a packet of the MTU. By AF_XDP, \
+               at least as many as its rings hold.",
+    },
+    TableKey {
+        name: "ring_entries",
+        must: false,
+        allowed: "a power of two from 256 to 32768",
+        default: "4096",
+        help: "Entries of each ring of a receive queue (AF_XDP).",
+    },
+    TableKey {
+        name: "syns_per_second",
+        must: false,
+        allowed: "a whole number up to 100000000",
+        default: "50000",
+        help: "New connections that are let through to the shards by each CPU that receives, a second; 0 for no limit. \
+               Beyond, the XDP program answers them itself with SYN cookies, and they cost the shards nothing until the \
+               client has answered (AF_XDP).",
+    },
+    TableKey {
+        name: "syns_per_prefix",
+        must: false,
+        allowed: "a whole number up to 100000000",
+        default: "0",
+        help: "New connections from one /24 (IPv4) or /56 (IPv6) by each CPU that receives, a second; 0 for no limit. \
+               Beyond, they are dropped (AF_XDP).",
+    },
+    TableKey {
+        name: "on_exit",
+        must: false,
+        allowed: "\"detach\" or \"hold\"",
+        default: "\"detach\"",
+        help: "What becomes of the XDP program when the process ends, in whatever way. `detach`: it goes too, and the kernel \
+               resets what is still open. `hold`: it stays and drops what was the broker's, so that clients wait and send \
+               again until the next process takes its place; `pelton xdp detach` ends it. It needs /sys/fs/bpf.",
     },
 ];
 
 /// How frames of an interface come and go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
+    /// By AF_XDP, the best that can be had.
+    Auto,
+    /// By AF_XDP, without copies.
+    ZeroCopy,
+    /// By AF_XDP, with copies.
+    Copy,
+    /// By AF_XDP behind the driver.
+    Generic,
     /// By a TAP device.
     Tap,
 }
 
 impl Mode {
+    const ALL: [Self; 5] = [Self::Auto, Self::ZeroCopy, Self::Copy, Self::Generic, Self::Tap];
+
     fn word(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
+            Self::ZeroCopy => "zero-copy",
+            Self::Copy => "copy",
+            Self::Generic => "generic",
             Self::Tap => "tap",
         }
     }
 
     fn of(word: &str) -> Option<Self> {
-        [Self::Tap].into_iter().find(|mode| mode.word() == word)
+        Self::ALL.into_iter().find(|mode| mode.word() == word)
     }
 }
 
@@ -163,22 +225,46 @@ pub(crate) struct Interface {
     /// 0 for that of the interface.
     pub(crate) mtu: u16,
     pub(crate) frames: u32,
+    pub(crate) ring_entries: u32,
+    /// The kernel's sockets will not do.
+    pub(crate) require: bool,
+    /// 0 for no limit.
+    pub(crate) syns_per_second: u32,
+    /// 0 for no limit.
+    pub(crate) syns_per_prefix: u32,
+    /// The XDP program outlives the process.
+    pub(crate) hold: bool,
 }
 
 impl Interface {
     fn new(name: &str, mode: Mode) -> Self {
-        Self { name: name.into(), mode, addresses: Vec::new(), ports: Vec::new(), mtu: 0, frames: 4_096 }
+        Self {
+            name: name.into(),
+            mode,
+            addresses: Vec::new(),
+            ports: Vec::new(),
+            mtu: 0,
+            frames: 4_096,
+            ring_entries: 4_096,
+            require: false,
+            syns_per_second: 50_000,
+            syns_per_prefix: 0,
+            hold: false,
+        }
     }
 }
 
-/// `MODE:NAME`, or `MODE:NAME=ADDRESS/PREFIX,...`, as on the command line.
+/// `NAME`, `MODE:NAME`, or `MODE:NAME=ADDRESS/PREFIX,...`, as on the command line.
 impl FromStr for Interface {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (place, addresses) = text.split_once('=').unwrap_or((text, ""));
-        let (mode, name) = place.split_once(':').ok_or("a mode is missing: tap:NAME")?;
-        let mode = Mode::of(mode).ok_or_else(|| format!("there is no mode {}, only tap", quoted(mode)))?;
+        let (mode, name) = place.split_once(':').unwrap_or((Mode::Auto.word(), place));
+        let mode = Mode::of(mode).ok_or_else(|| {
+            let words = Mode::ALL.map(Mode::word).join(", ");
+            format!("there is no mode {}, only {words}", quoted(mode))
+        })?;
         if !is_name(name) {
             return Err(format!("{} is no name of an interface", quoted(name)));
         }
@@ -195,6 +281,7 @@ pub(crate) fn add(interfaces: &mut Vec<Interface>, named: &Interface) {
     match interfaces.iter_mut().find(|known| known.name == named.name) {
         Some(known) => {
             known.mode = named.mode;
+            known.require |= named.require;
             if !named.addresses.is_empty() {
                 known.addresses.clone_from(&named.addresses);
             }
@@ -229,7 +316,7 @@ fn read_one(value: &Spanned<DeValue<'_>>) -> Result<Interface, Vec<Wrong>> {
     let DeValue::Table(table) = value.get_ref() else {
         return Err(vec![(value.span(), format!("{} is no [[{NAME}]] table", shown(value)))]);
     };
-    let mut interface = Interface::new("", Mode::Tap);
+    let mut interface = Interface::new("", Mode::Auto);
     let mut wrongs = Vec::new();
     for key in &KEYS {
         match table.get(key.name) {
@@ -289,9 +376,28 @@ fn set(interface: &mut Interface, key: &TableKey, item: &Spanned<DeValue<'_>>) -
             let allowed = |frames: &u32| (FRAMES.0..=FRAMES.1).contains(frames);
             interface.frames = frames.filter(allowed).ok_or_else(|| wrong(item))?;
         }
+        "ring_entries" => {
+            let entries = number(item).and_then(|entries| u32::try_from(entries).ok());
+            let allowed = |entries: &u32| entries.is_power_of_two() && (RING.0..=RING.1).contains(entries);
+            interface.ring_entries = entries.filter(allowed).ok_or_else(|| wrong(item))?;
+        }
+        "syns_per_second" => interface.syns_per_second = rate(item).ok_or_else(|| wrong(item))?,
+        "syns_per_prefix" => interface.syns_per_prefix = rate(item).ok_or_else(|| wrong(item))?,
+        "require" => interface.require = item.get_ref().as_bool().ok_or_else(|| wrong(item))?,
+        "on_exit" => {
+            interface.hold = match text {
+                Some("detach") => false,
+                Some("hold") => true,
+                _ => return Err(wrong(item)),
+            }
+        }
         other => unreachable!("`{other}` is read where it is declared"),
     }
     Ok(())
+}
+
+fn rate(item: &Spanned<DeValue<'_>>) -> Option<u32> {
+    number(item).and_then(|rate| u32::try_from(rate).ok()).filter(|&rate| rate <= RATE_MAX)
 }
 
 fn number(item: &Spanned<DeValue<'_>>) -> Option<u64> {
@@ -330,16 +436,23 @@ pub(crate) fn contradictions(interfaces: &[Interface]) -> Vec<(String, String)> 
 
 /// An interface as a table.
 pub(crate) fn write(interface: &Interface) -> String {
-    let Interface { name, mode, addresses, ports, mtu, frames } = interface;
-    let addresses: Vec<String> = addresses.iter().map(|cidr| quoted(&cidr.to_string())).collect();
-    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-    format!(
-        "[[{NAME}]]\nname = {}\nmode = {}\naddresses = [{}]\nports = [{}]\nmtu = {mtu}\nframes = {frames}\n",
-        quoted(name),
-        quoted(mode.word()),
-        addresses.join(", "),
-        ports.join(", "),
-    )
+    let addresses: Vec<String> = interface.addresses.iter().map(|cidr| quoted(&cidr.to_string())).collect();
+    let ports: Vec<String> = interface.ports.iter().map(u16::to_string).collect();
+    let values = [
+        quoted(&interface.name),
+        quoted(interface.mode.word()),
+        interface.require.to_string(),
+        format!("[{}]", addresses.join(", ")),
+        format!("[{}]", ports.join(", ")),
+        interface.mtu.to_string(),
+        interface.frames.to_string(),
+        interface.ring_entries.to_string(),
+        interface.syns_per_second.to_string(),
+        interface.syns_per_prefix.to_string(),
+        quoted(if interface.hold { "hold" } else { "detach" }),
+    ];
+    let lines = KEYS.iter().zip(values).map(|(key, value)| format!("{} = {value}\n", key.name));
+    format!("[[{NAME}]]\n{}", lines.collect::<String>())
 }
 
 #[cfg(test)]
@@ -386,8 +499,10 @@ mod tests {
         assert_eq!((all[0].mtu, all[0].addresses.len(), all[1].addresses.len()), (1_000, 1, 2));
         add(&mut all, &parse("tap:a=10.2.0.2/24").expect("it is right"));
         assert_eq!((all.len(), all[0].addresses[0].to_string()), (2, "10.2.0.2/24".into()));
-        for wrong in ["tap0", "tup:a", "tap:", "tap:a b", "tap:sixteen-letters!", "tap:a=10.0.0.2", "tap:a#"]
-        {
+        let plain = parse("eth1").expect("it is right");
+        assert_eq!((plain.mode, plain.name.as_str()), (Mode::Auto, "eth1"));
+        assert_eq!(parse("generic:eth1").expect("it is right").mode, Mode::Generic);
+        for wrong in ["tup:a", "tap:", "tap:a b", "tap:sixteen-letters!", "tap:a=10.0.0.2", "tap:a#"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

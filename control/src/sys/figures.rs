@@ -2,6 +2,7 @@
 
 use pelton_base::InterfaceFigures;
 use pelton_broker::counters::{Tally, Traffic};
+use pelton_ebpf_loader::Counts;
 use pelton_shard::Snapshot;
 
 use crate::version::{RUNGS, VERSION};
@@ -26,6 +27,8 @@ pub(crate) struct Totals {
     pub(crate) transport: Vec<(&'static str, u64)>,
     /// What was counted at each interface served past the kernel.
     pub(crate) interfaces: Vec<InterfaceFigures>,
+    /// What the XDP program of each counted.
+    pub(crate) programs: Vec<(String, Counts)>,
 }
 
 impl Totals {

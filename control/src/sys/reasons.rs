@@ -47,6 +47,17 @@ pub(crate) const TRANSPORT: &str = "transport";
 pub(crate) const INTERFACE: &str = "interface/NAME";
 pub(crate) const INTERFACE_DROPPED: &str = "interface/NAME/dropped";
 
+/// The name of the set of an interface's XDP program.
+pub(crate) const PROGRAM: &str = "interface/NAME/xdp";
+
+/// Topics and values of the XDP programs.
+fn programs(totals: &Totals) -> impl Iterator<Item = (String, String)> + '_ {
+    totals.programs.iter().flat_map(|(interface, counts)| {
+        let set = format!("interface/{interface}/xdp");
+        counts.iter().map(move |(reason, count)| (topic(&set, reason.name()), count.to_string()))
+    })
+}
+
 /// Topics and values of the interfaces.
 fn interfaces(totals: &Totals) -> impl Iterator<Item = (String, String)> + '_ {
     totals.interfaces.iter().flat_map(|interface| {
@@ -80,5 +91,6 @@ pub(crate) fn values<'a>(
         .chain(named(&SETS[3], &tally.stored))
         .chain(totals.transport.iter().map(|(name, count)| (topic(TRANSPORT, name), count.to_string())))
         .chain(interfaces(totals))
+        .chain(programs(totals))
         .chain(storage.counters.iter().map(|(name, count)| (topic(STORAGE, name), count.to_string())))
 }

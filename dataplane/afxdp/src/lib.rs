@@ -17,8 +17,8 @@
 //! | what happens | outcome | counted as |
 //! |---|---|---|
 //! | the tx ring is full | the frame is given back to the sender, who keeps it | [`PortCounter::TxFull`] |
-//! | the pool has no frame to fill with | the kernel drops what arrives; the port refills when frames come home | [`PortCounter::FillStarved`], `rx_fill_ring_empty_descs` |
-//! | a packet is longer than a frame | dropped, all of its pieces | [`PortCounter::Fragmented`] |
+//! | the pool has no frame to fill with | the kernel drops what arrives; the port refills when frames come home | [`PortCounter::FillStarved`], [`PortDrop::FillRingEmpty`] |
+//! | a packet is longer than a frame | dropped, all of its pieces | [`PortDrop::Fragmented`] |
 //! | the kernel names a frame it does not have | ignored | [`PortCounter::BadDescriptor`] |
 //! | the device sends nothing more | frames stay in the ring; tried again after 50 us | [`PortCounter::TxStalled`] |
 //!
@@ -37,6 +37,6 @@ pub mod umem;
 pub use catch_all::{CatchAll, Hook, Take};
 pub use device::Device;
 pub use error::OpenError;
-pub use port::{PortCounter, XdpPort};
+pub use port::{PortCounter, PortDrop, XdpPort};
 pub use settings::{BusyPoll, Pages, Settings, Sharing};
 pub use socket::{KernelCounts, Mode, supported};

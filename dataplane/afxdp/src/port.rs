@@ -33,14 +33,32 @@ counter_set! {
         TxStalled = "afxdp_tx_stalled",
         /// The fill ring had room and the pool had no frame for it.
         FillStarved = "afxdp_fill_starved",
-        /// A packet came in several pieces, being longer than a frame, and was dropped.
-        Fragmented = "afxdp_fragmented",
         /// The kernel named a frame that it did not have, or bytes outside of it.
         BadDescriptor = "afxdp_bad_descriptor",
         /// System calls to have frames sent.
         TxCalls = "afxdp_tx_calls",
         /// System calls to have the device polled.
         RxCalls = "afxdp_rx_calls",
+    }
+}
+
+counter_set! {
+    /// What was dropped at an AF_XDP port.
+    pub enum PortDrop {
+        /// A packet came in several pieces, being longer than a frame.
+        Fragmented = "afxdp_fragmented",
+        /// A frame was wanted and there was none.
+        FramesExhausted = "frames_exhausted",
+        /// The kernel had no use for what came: too short, too long for a frame, or the socket was closing.
+        RxDropped = "afxdp_kernel_rx_dropped",
+        /// The rx ring was full: the shard is too slow, or `ring_entries` too few.
+        RxRingFull = "afxdp_kernel_rx_ring_full",
+        /// The fill ring was empty: the shard is too slow, or frames too few.
+        FillRingEmpty = "afxdp_kernel_rx_fill_ring_empty",
+        /// An entry of the fill ring was no frame: a fault of the broker.
+        RxInvalid = "afxdp_kernel_rx_invalid_descs",
+        /// An entry of the tx ring was no frame: a fault of the broker.
+        TxInvalid = "afxdp_kernel_tx_invalid_descs",
     }
 }
 
@@ -61,6 +79,7 @@ pub struct XdpPort {
     /// Something is left in the tx ring that the device did not take.
     retry_at: Option<Mono>,
     busy_poll: bool,
+    fragmented: u64,
     counters: Counters<PortCounter>,
 }
 
@@ -105,6 +124,7 @@ impl XdpPort {
             first: 0,
             retry_at: None,
             busy_poll: settings.busy_poll.is_some(),
+            fragmented: 0,
             counters: Counters::default(),
         };
         for socket in 0..port.sockets.len() {
@@ -190,18 +210,22 @@ impl XdpPort {
         Ok(())
     }
 
-    /// What was dropped at the device, by reason, as the kernel counted it and as the port did.
-    pub fn dropped(&self) -> [(&'static str, u64); 7] {
+    /// What was dropped, as the kernel counted it and as the port did.
+    pub fn drops(&self) -> Counters<PortDrop> {
         let kernel = self.kernel_counts();
-        [
-            ("afxdp_fragmented", self.counters.get(PortCounter::Fragmented)),
-            ("frames_exhausted", self.pool.exhausted()),
-            ("afxdp_kernel_rx_dropped", kernel.rx_dropped),
-            ("afxdp_kernel_rx_ring_full", kernel.rx_ring_full),
-            ("afxdp_kernel_rx_fill_ring_empty", kernel.rx_fill_ring_empty),
-            ("afxdp_kernel_rx_invalid_descs", kernel.rx_invalid_descs),
-            ("afxdp_kernel_tx_invalid_descs", kernel.tx_invalid_descs),
-        ]
+        let mut drops = Counters::default();
+        for (drop, count) in [
+            (PortDrop::Fragmented, self.fragmented),
+            (PortDrop::FramesExhausted, self.pool.exhausted()),
+            (PortDrop::RxDropped, kernel.rx_dropped),
+            (PortDrop::RxRingFull, kernel.rx_ring_full),
+            (PortDrop::FillRingEmpty, kernel.rx_fill_ring_empty),
+            (PortDrop::RxInvalid, kernel.rx_invalid_descs),
+            (PortDrop::TxInvalid, kernel.tx_invalid_descs),
+        ] {
+            drops.add_n(drop, count);
+        }
+        drops
     }
 
     /// Whether something has come in: to be asked before sleeping.
@@ -256,7 +280,7 @@ impl XdpPort {
             let more = desc.options & libc::XDP_PKT_CONTD != 0;
             if more || in_pieces {
                 if !more {
-                    self.counters.add(PortCounter::Fragmented);
+                    self.fragmented += 1;
                 }
                 in_pieces = more;
                 self.pool.put(frame);
@@ -387,6 +411,6 @@ impl Port for XdpPort {
     }
 
     fn figures(&self) -> Vec<(&'static str, u64)> {
-        self.counters.iter().chain(self.dropped()).collect()
+        self.counters.iter().chain(self.drops().iter()).collect()
     }
 }

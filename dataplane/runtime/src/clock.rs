@@ -22,6 +22,13 @@ impl Clock {
         Mono(self.origin.elapsed().as_nanos() as u64 + 1_000_000_000)
     }
 
+    /// What this clock is behind the system's monotonic one, nanoseconds.
+    pub fn behind_system_ns(&self) -> u64 {
+        let system = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let now_ns = system.tv_sec as u64 * 1_000_000_000 + system.tv_nsec as u64;
+        now_ns.wrapping_sub(self.mono().0)
+    }
+
     /// Milliseconds since the Unix epoch.
     #[inline]
     pub fn wall(&self) -> Wall {

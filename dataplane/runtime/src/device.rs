@@ -9,8 +9,9 @@ use pelton_base::Mono;
 use pelton_packet::{Frame, Port, PortCaps};
 use pelton_tap::{TapPort, attach};
 
-use crate::interface::{InterfaceError, InterfaceKind, InterfacePlan, Opened, WaitOn};
+use crate::interface::{InterfaceError, InterfaceKind, InterfacePlan, Opened, StackKeys, WaitOn};
 use crate::rung::{OnRung, Rung, XdpPlan, climb};
+use crate::steering::Answers;
 
 /// The rung of a TAP device.
 const TAP: &str = "TAP";
@@ -40,11 +41,12 @@ impl DevicePort {
         plan: &InterfacePlan,
         listen_ports: &[u16],
         shards: u16,
+        keys: StackKeys,
     ) -> Result<Opened, InterfaceError> {
         match &plan.kind {
             InterfaceKind::Tap => Self::open_tap(plan, shards),
             InterfaceKind::Xdp { plan: xdp, required } => {
-                let opened = Self::open_xdp(plan, xdp, listen_ports, shards)?;
+                let opened = Self::open_xdp(plan, xdp, listen_ports, shards, keys)?;
                 if *required && opened.ports.is_empty() {
                     return Err(InterfaceError::NoRung { name: plan.name.clone(), refused: opened.refused });
                 }
@@ -73,6 +75,7 @@ impl DevicePort {
         xdp: &XdpPlan,
         listen_ports: &[u16],
         shards: u16,
+        keys: StackKeys,
     ) -> Result<Opened, InterfaceError> {
         let name = &plan.name;
         let mut device =
@@ -86,8 +89,14 @@ impl DevicePort {
         }
         let at = |&address: &IpAddr| listen_ports.iter().map(move |&port| SocketAddr::new(address, port));
         let services: Vec<SocketAddr> = addresses.iter().flat_map(at).collect();
+        let mtu = u16::try_from(device.mtu).unwrap_or(u16::MAX);
+        let answers = Answers {
+            secrets: keys.secrets,
+            syn_ack: plan.tcp.syn_ack(mtu),
+            clock_behind_ns: keys.clock_behind_ns,
+        };
         let mut refused = Vec::new();
-        let on_rung = climb(name, &device, xdp, &services, shards, plan.frames, &mut refused);
+        let on_rung = climb(name, &device, xdp, &services, answers, shards, plan.frames, &mut refused);
         let (rung, ports, guard) = match on_rung {
             Some(OnRung { rung, ports, guard }) => {
                 let ports = ports.into_iter().map(|port| Self::Xdp(Box::new(port), rung)).collect();
@@ -95,16 +104,7 @@ impl DevicePort {
             }
             None => ("kernel sockets", Vec::new(), None),
         };
-        Ok(Opened {
-            rung,
-            ports,
-            mac: device.mac,
-            addresses,
-            mtu: u16::try_from(device.mtu).unwrap_or(u16::MAX),
-            up: device.up,
-            refused,
-            guard,
-        })
+        Ok(Opened { rung, ports, mac: device.mac, addresses, mtu, up: device.up, refused, guard })
     }
 
     /// What it is called.
@@ -127,7 +127,7 @@ impl DevicePort {
     pub(crate) fn dropped(&self) -> Vec<(&'static str, u64)> {
         match self {
             Self::Tap(port) => port.drops().iter().collect(),
-            Self::Xdp(port, _) => port.dropped().into(),
+            Self::Xdp(port, _) => port.drops().iter().collect(),
         }
     }
 

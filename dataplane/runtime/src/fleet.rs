@@ -14,9 +14,11 @@ use pelton_shard::mesh::mesh;
 use pelton_shard::{Command, Shard, Snapshot, StoragePort};
 use pelton_sockets::{Bind, BindError, Listeners, Sockets, Waker, wake_pair};
 
+use pelton_tcp::Secrets;
+
 use crate::clock::Clock;
 use crate::driven::Driven;
-use crate::interface::{self, Guard, InterfaceError, InterfacePlan, Served};
+use crate::interface::{self, Guard, InterfaceError, InterfacePlan, Served, StackKeys};
 use crate::transports::{self, Transports};
 
 /// Commands that may wait for a shard.
@@ -175,11 +177,15 @@ impl Fleet {
         open: impl FnOnce(&[Waker]) -> Result<Backing, Box<dyn std::error::Error + Send + Sync>>,
     ) -> Result<Self, StartError> {
         let (listeners, addresses) = Listeners::open(&plan.binds, plan.shards)?;
+        let clock = Clock::start();
+        let mut rng = Rng::with_seed(plan.seed);
+        let secrets = Secrets { cookie: rng.hash_key(), stamps: rng.hash_key() };
+        let keys = StackKeys { secrets, clock_behind_ns: clock.behind_system_ns() };
         let mut interfaces = Vec::new();
         let mut guards = Vec::new();
         let mut devices: Vec<Vec<_>> = (0..plan.shards).map(|_| Vec::new()).collect();
         for interface in &plan.interfaces {
-            let opened = interface::open(interface, &plan.binds, plan.shards)?;
+            let opened = interface::open(interface, &plan.binds, plan.shards, keys)?;
             devices.iter_mut().zip(opened.parts).for_each(|(devices, parts)| devices.push(parts));
             interfaces.push(opened.served);
             guards.extend(opened.guard);
@@ -194,14 +200,14 @@ impl Fleet {
         let backing = open(&wakers).map_err(StartError::Storage)?;
         let parts = listeners.into_iter().zip(sleepers);
         let mut fleet = if devices.iter().all(Vec::is_empty) {
-            Self::launch::<Sockets>(plan, backing, wakers, parts)?
+            Self::launch::<Sockets>(plan, clock, &mut rng, backing, wakers, parts)?
         } else {
             let parts = parts.zip(devices).map(|((listeners, sleeper), devices)| transports::Parts {
                 listeners,
                 sleeper,
                 devices,
             });
-            Self::launch::<Transports>(plan, backing, wakers, parts)?
+            Self::launch::<Transports>(plan, clock, &mut rng, backing, wakers, parts)?
         };
         fleet.addresses = addresses;
         fleet.interfaces = interfaces;
@@ -212,16 +218,16 @@ impl Fleet {
     /// Starts the threads, each over the transport made from its part of `parts`.
     fn launch<T: Driven + 'static>(
         plan: &Plan,
+        clock: Clock,
+        rng: &mut Rng,
         backing: Backing,
         wakers: Vec<Waker>,
         parts: impl Iterator<Item = T::Parts>,
     ) -> Result<Self, StartError> {
-        let clock = Clock::start();
         let stop = Arc::new(AtomicBool::new(false));
         let Backing { key, ports } = backing;
         let mut ports = ports.into_iter();
         let progress = Arc::new(Progress::default());
-        let mut rng = Rng::with_seed(plan.seed);
         let mut shards = Vec::new();
         let (started, starts) = bounded(usize::from(plan.shards));
         for (number, (transport, mesh)) in parts.zip(mesh(plan.shards)).enumerate() {

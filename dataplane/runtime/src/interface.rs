@@ -9,7 +9,7 @@ use pelton_afxdp::OpenError;
 use pelton_packet::{Interface, MacAddress};
 use pelton_sockets::Bind;
 use pelton_tap::TapError;
-use pelton_tcp::{Relays, relays};
+use pelton_tcp::{Relays, Secrets, relays};
 
 use crate::device::DevicePort;
 use crate::rung::{Refused, XdpPlan};
@@ -166,6 +166,14 @@ pub(crate) struct DeviceParts {
     pub(crate) settings: pelton_tcp::Settings,
 }
 
+/// What all stacks of a process have alike, so that a cookie of one is known to all, and to the XDP program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StackKeys {
+    pub(crate) secrets: Secrets,
+    /// What the shards' clock is behind the system's.
+    pub(crate) clock_behind_ns: u64,
+}
+
 /// An interface that was opened.
 pub(crate) struct OpenInterface {
     /// The parts of every shard's stack; none if the kernel's sockets serve it.
@@ -179,6 +187,7 @@ pub(crate) fn open(
     plan: &InterfacePlan,
     binds: &[Bind],
     shards: u16,
+    keys: StackKeys,
 ) -> Result<OpenInterface, InterfaceError> {
     let listeners = listeners(plan, binds);
     if listeners.is_empty() {
@@ -186,7 +195,7 @@ pub(crate) fn open(
     }
     let listen_ports: Vec<u16> = listeners.iter().map(|&(port, _)| port).collect();
     let Opened { rung, ports, mac, addresses, mtu, up, refused, guard } =
-        DevicePort::open(plan, &listen_ports, shards)?;
+        DevicePort::open(plan, &listen_ports, shards, keys)?;
     let name: Arc<str> = plan.name.as_str().into();
     let mut relays = relays(shards).into_iter();
     let parts = ports.into_iter().map(|port| DeviceParts {
@@ -196,7 +205,7 @@ pub(crate) fn open(
         listeners: listeners.clone(),
         // A shard that is alone has nobody to hand anything to.
         relays: relays.next().filter(|_| shards > 1),
-        settings: plan.tcp.clone(),
+        settings: pelton_tcp::Settings { secrets: Some(keys.secrets), ..plan.tcp.clone() },
     });
     let parts = parts.collect();
     let served = Served { name, rung, refused, mac, addresses, listen_ports, mtu, up };
@@ -243,7 +252,9 @@ mod tests {
         assert_eq!(listeners(&plan(&[]), &binds), [(1883, 0), (1884, 2)]);
         assert_eq!(listeners(&plan(&[1884, 9, 1884]), &binds), [(1884, 2), (9, 4)]);
         // A port that the system chooses is not known yet.
-        let opened = open(&plan(&[]), &[bind("127.0.0.1:0")], 1);
+        let key = pelton_base::HashKey::new(1, 2);
+        let keys = StackKeys { secrets: Secrets { cookie: key, stamps: key }, clock_behind_ns: 0 };
+        let opened = open(&plan(&[]), &[bind("127.0.0.1:0")], 1, keys);
         assert!(matches!(opened.err(), Some(InterfaceError::NoPort { .. })));
     }
 }

@@ -24,4 +24,4 @@ pub use pelton_afxdp::{BusyPoll, Hook, Pages};
 pub use pelton_shard::StoragePort;
 pub use pelton_sockets::Waker;
 pub use rung::{Refused, Rung, XdpPlan};
-pub use steering::{Steered, Steering};
+pub use steering::{Answers, Steered, Steering};

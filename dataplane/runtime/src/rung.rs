@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pelton_afxdp::{BusyPoll, Device, Hook, OpenError, Pages, Settings, Sharing, XdpPort};
 
-use crate::steering::{Steered, Steering};
+use crate::steering::{Answers, Steered, Steering};
 
 /// Bytes of a small frame's memory that a packet may take: 2048, the kernel's 256 and an Ethernet header less.
 const SMALL_MTU: u32 = 2048 - 256 - 22;
@@ -88,6 +88,7 @@ pub(crate) fn climb(
     device: &Device,
     plan: &XdpPlan,
     services: &[SocketAddr],
+    answers: Answers,
     shards: u16,
     frames: u32,
     refused: &mut Vec<Refused>,
@@ -97,7 +98,7 @@ pub(crate) fn climb(
         return None;
     }
     for &rung in &plan.rungs {
-        match stand_on(interface, device, plan, rung, services, shards, frames) {
+        match stand_on(interface, device, plan, rung, services, answers, shards, frames) {
             Ok(on_rung) => return Some(on_rung),
             Err(why) => refused.push(Refused { rung: rung.name(), why }),
         }
@@ -126,6 +127,7 @@ fn stand_on(
     plan: &XdpPlan,
     rung: Rung,
     services: &[SocketAddr],
+    answers: Answers,
     shards: u16,
     frames: u32,
 ) -> Result<OnRung, String> {
@@ -145,8 +147,13 @@ fn stand_on(
         ports.push(XdpPort::open(&settings).map_err(|error| error.to_string())?);
     }
     let sockets: Vec<(u32, BorrowedFd<'_>)> = ports.iter().flat_map(XdpPort::queues).collect();
-    let guard =
-        plan.steering.steer(&Steered { interface, hook: rung.hook(), sockets: &sockets, services })?;
+    let guard = plan.steering.steer(&Steered {
+        interface,
+        hook: rung.hook(),
+        sockets: &sockets,
+        services,
+        answers,
+    })?;
     for port in &mut ports {
         port.try_out(interface, device.mac).map_err(|error| error.to_string())?;
     }

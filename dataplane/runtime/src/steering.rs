@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
 use pelton_afxdp::Hook;
+use pelton_tcp::{Secrets, SynAck};
 
 /// What is to be steered where.
 #[derive(Debug)]
@@ -18,6 +19,19 @@ pub struct Steered<'a> {
     pub sockets: &'a [(u32, BorrowedFd<'a>)],
     /// Where the broker is reached by TCP. Everything else stays with the kernel.
     pub services: &'a [SocketAddr],
+    /// What answers SYNs with cookies in the stacks' place has to know.
+    pub answers: Answers,
+}
+
+/// What it takes to answer a SYN as the stacks do.
+#[derive(Clone, Copy, Debug)]
+pub struct Answers {
+    /// The stacks' keys.
+    pub secrets: Secrets,
+    /// What a SYN-ACK offers.
+    pub syn_ack: SynAck,
+    /// What the stacks' clock is behind the system's monotonic one, nanoseconds.
+    pub clock_behind_ns: u64,
 }
 
 /// Brings frames to sockets.

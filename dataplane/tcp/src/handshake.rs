@@ -96,7 +96,9 @@ impl<P: Port> Tcp<P> {
                 self.listen_segment(arrival, None);
             }
         } else if flags.has(Flags::ACK) {
-            if !flags.has(Flags::SYN) && self.now < self.cookies_until {
+            // Cookies may have been made in this stack's place.
+            let about = self.now < self.cookies_until || self.settings.secrets.is_some();
+            if !flags.has(Flags::SYN) && about {
                 self.cookie_segment(arrival, frame);
                 return;
             }
@@ -249,6 +251,11 @@ impl<P: Port> Tcp<P> {
         let local = self.locals.find(tuple.local).filter(|&local| self.locals.get(local).listener.is_some());
         let mss = cookie::check(self.keys.cookie, &tuple, irs, iss, self.now);
         let (Some(local), Some(mss)) = (local, mss) else {
+            if self.now >= self.cookies_until {
+                self.refuse(arrival);
+                self.port.put(frame);
+                return;
+            }
             // No reset: where segments overtake each other, this may be data of a client whose first ACK, with the
             // cookie, is still on its way.
             self.drops.add(TcpDrop::BadCookie);

@@ -60,6 +60,6 @@ pub use handover::HandedTcp;
 pub use handshake::ConnectError;
 pub use relay::{Relays, relays};
 pub use seq::Seq;
-pub use settings::Settings;
+pub use settings::{Secrets, Settings, SynAck};
 pub use stack::{Tcp, Usage};
 pub use tcb::State;

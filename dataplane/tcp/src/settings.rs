@@ -1,5 +1,7 @@
 //! What a stack is told when it is made: limits, with what happens at them, and times.
 
+use pelton_base::HashKey;
+
 /// Limits and times of one stack. Every limit has a counter ([`crate::counters`]).
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -58,6 +60,34 @@ pub struct Settings {
     pub timestamps: bool,
     /// Window scaling, if the peer offers it.
     pub window_scaling: bool,
+    /// Keys that whoever answers SYNs with cookies in this stack's place has too; `None` to draw them from the seed.
+    pub secrets: Option<Secrets>,
+}
+
+/// What has to be known to answer SYNs with cookies in a stack's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Secrets {
+    /// The key of cookies.
+    pub cookie: HashKey,
+    /// The key of what time stamps are offset by.
+    pub stamps: HashKey,
+}
+
+/// What a SYN-ACK of a stack offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SynAck {
+    /// The largest segment that is taken over IPv4.
+    pub mss_v4: u16,
+    /// The largest segment that is taken over IPv6.
+    pub mss_v6: u16,
+    /// The window, not scaled.
+    pub window: u16,
+    /// The shift of the windows behind it; `None` if scaling is not agreed to.
+    pub scale: Option<u8>,
+    /// SACK is agreed to.
+    pub sack: bool,
+    /// Time stamps are agreed to.
+    pub timestamps: bool,
 }
 
 impl Default for Settings {
@@ -89,11 +119,25 @@ impl Default for Settings {
             sack: true,
             timestamps: true,
             window_scaling: true,
+            secrets: None,
         }
     }
 }
 
 impl Settings {
+    /// What a SYN-ACK offers on a link of this MTU.
+    pub const fn syn_ack(&self, mtu: u16) -> SynAck {
+        let window = self.receive_window_bytes;
+        SynAck {
+            mss_v4: mtu - 40,
+            mss_v6: mtu - 60,
+            window: if window > 65_535 { 65_535 } else { window as u16 },
+            scale: if self.window_scaling { Some(self.receive_scale()) } else { None },
+            sack: self.sack,
+            timestamps: self.timestamps,
+        }
+    }
+
     /// The shift with which the receive window fits the header, RFC 7323 2.2.
     pub(crate) const fn receive_scale(&self) -> u8 {
         let mut shift = 0;

@@ -18,7 +18,7 @@ use crate::limiter::Limiter;
 use crate::plain::Plain;
 use crate::relay::{MovedTable, Relays};
 use crate::segment::Segment;
-use crate::settings::Settings;
+use crate::settings::{Secrets, Settings};
 use crate::tables::{Links, Locals, Remotes, Tcbs, end_word};
 use crate::tcb::Facts;
 use crate::time_wait::TimeWaits;
@@ -168,12 +168,15 @@ impl<P: Port> Tcp<P> {
         // What is kept must leave frames to receive what is missing, and to send.
         settings.reassembly_frames_max = settings.reassembly_frames_max.min(port.caps().frames / 4);
         let mut rng = Rng::with_seed(seed);
-        let keys = Keys {
+        let mut keys = Keys {
             demux: TupleKey::new(&mut rng),
             isn: rng.hash_key(),
             stamps: rng.hash_key(),
             cookie: rng.hash_key(),
         };
+        if let Some(Secrets { cookie, stamps }) = settings.secrets {
+            (keys.cookie, keys.stamps) = (cookie, stamps);
+        }
         // Those that moved away have an entry too.
         let entries = settings.connections_max as usize * 2
             + settings.half_open_max as usize

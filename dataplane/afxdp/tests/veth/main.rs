@@ -8,7 +8,7 @@ mod pair;
 use std::time::{Duration, Instant};
 
 use pelton_afxdp::{
-    CatchAll, Device, Hook, Mode, OpenError, Pages, PortCounter, Settings, Sharing, Take, XdpPort,
+    CatchAll, Device, Hook, Mode, OpenError, Pages, PortCounter, PortDrop, Settings, Sharing, Take, XdpPort,
 };
 use pelton_base::Mono;
 use pelton_packet::{Frame, Port};
@@ -75,7 +75,7 @@ fn round_trip(hook: Hook, sharing: Sharing) {
         for port in [&mut a, &mut b] {
             port.flush(NOW);
             assert_eq!(port.counters().get(PortCounter::BadDescriptor), 0);
-            assert_eq!(port.counters().get(PortCounter::Fragmented), 0);
+            assert_eq!(port.drops().get(PortDrop::Fragmented), 0);
             assert!(port.pool().outstanding() <= 1024, "{:?}", port.pool());
             assert_eq!(port.counters().get(PortCounter::Sent), 20_000);
         }
