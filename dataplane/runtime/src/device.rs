@@ -10,7 +10,7 @@ use pelton_packet::{Frame, Port, PortCaps};
 use pelton_tap::{TapPort, attach};
 
 use crate::interface::{InterfaceError, InterfaceKind, InterfacePlan, Opened, StackKeys, WaitOn};
-use crate::rung::{OnRung, Rung, XdpPlan, climb};
+use crate::rung::{OnRung, Rung, Site, XdpPlan, climb};
 use crate::steering::Answers;
 
 /// The rung of a TAP device.
@@ -96,7 +96,15 @@ impl DevicePort {
             clock_behind_ns: keys.clock_behind_ns,
         };
         let mut refused = Vec::new();
-        let on_rung = climb(name, &device, xdp, &services, answers, shards, plan.frames, &mut refused);
+        let site = Site {
+            interface: name,
+            device: &device,
+            services: &services,
+            answers,
+            shards,
+            frames: plan.frames,
+        };
+        let on_rung = climb(&site, xdp, &mut refused);
         let (rung, ports, guard) = match on_rung {
             Some(OnRung { rung, ports, guard }) => {
                 let ports = ports.into_iter().map(|port| Self::Xdp(Box::new(port), rung)).collect();

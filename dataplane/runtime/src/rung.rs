@@ -82,23 +82,26 @@ pub(crate) struct OnRung {
     pub(crate) guard: Box<dyn Any + Send + Sync>,
 }
 
+/// What is to be served.
+pub(crate) struct Site<'a> {
+    /// Its name.
+    pub(crate) interface: &'a str,
+    pub(crate) device: &'a Device,
+    pub(crate) services: &'a [SocketAddr],
+    pub(crate) answers: Answers,
+    pub(crate) shards: u16,
+    /// The least each shard is to have.
+    pub(crate) frames: u32,
+}
+
 /// Takes the first rung that holds. `refused` is told about those that do not.
-pub(crate) fn climb(
-    interface: &str,
-    device: &Device,
-    plan: &XdpPlan,
-    services: &[SocketAddr],
-    answers: Answers,
-    shards: u16,
-    frames: u32,
-    refused: &mut Vec<Refused>,
-) -> Option<OnRung> {
-    if let Err(why) = fits(interface, device, shards) {
+pub(crate) fn climb(site: &Site<'_>, plan: &XdpPlan, refused: &mut Vec<Refused>) -> Option<OnRung> {
+    if let Err(why) = fits(site.interface, site.device, site.shards) {
         refused.push(Refused { rung: "AF_XDP", why });
         return None;
     }
     for &rung in &plan.rungs {
-        match stand_on(interface, device, plan, rung, services, answers, shards, frames) {
+        match stand_on(site, plan, rung) {
             Ok(on_rung) => return Some(on_rung),
             Err(why) => refused.push(Refused { rung: rung.name(), why }),
         }
@@ -121,16 +124,8 @@ fn fits(interface: &str, device: &Device, shards: u16) -> Result<(), String> {
     Ok(())
 }
 
-fn stand_on(
-    interface: &str,
-    device: &Device,
-    plan: &XdpPlan,
-    rung: Rung,
-    services: &[SocketAddr],
-    answers: Answers,
-    shards: u16,
-    frames: u32,
-) -> Result<OnRung, String> {
+fn stand_on(site: &Site<'_>, plan: &XdpPlan, rung: Rung) -> Result<OnRung, String> {
+    let &Site { interface, device, services, answers, shards, frames } = site;
     let mut ports = Vec::new();
     for shard in 0..u32::from(shards) {
         let mut settings = Settings {
