@@ -29,7 +29,7 @@ struct Syn<'a> {
     ports: &'a Ports,
     header: &'a Header,
     policy: &'a Policy,
-    now_ns: u64,
+    now_ms: u64,
 }
 
 /// Answers a SYN with a cookie.
@@ -46,7 +46,9 @@ pub fn with_cookie(
     scratch: &mut Scratch,
 ) -> Result<(), Reason> {
     offer(frame, header, scratch)?;
-    let syn = Syn { ports, header, policy, now_ns };
+    agree(policy, scratch);
+    let syn = Syn { ports, header, policy, now_ms: now_ns.wrapping_sub(policy.clock_offset_ns) / 1_000_000 };
+    secrets(&syn, scratch);
     let len = compose(&syn, scratch);
     write(frame, scratch, len).ok_or(Reason::DropSynShape)
 }
@@ -75,11 +77,26 @@ fn addresses(packet: &Packet) -> u32 {
     sum(&packet.source) + sum(&packet.destination)
 }
 
-/// Makes the SYN-ACK; returns its length.
+/// What is agreed to.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct Agreed {
+    /// What makes a sequence number a cookie.
+    iss: u32,
+    /// What the time stamp is offset by.
+    offset: u32,
+    /// Largest segment that is taken.
+    own_mss: u16,
+    /// Which of the sizes that a cookie names.
+    size: u8,
+    scaling: bool,
+    sack: bool,
+    timestamps: bool,
+}
+
 #[inline(never)]
-fn compose(syn: &Syn<'_>, scratch: &mut Scratch) -> usize {
-    let &Syn { ports, header, policy, now_ns } = syn;
-    let Scratch { packet, offer, reply, .. } = scratch;
+fn agree(policy: &Policy, scratch: &mut Scratch) {
+    let Scratch { packet, offer, agreed, .. } = scratch;
     let own_mss = if packet.v6 { policy.mss_v6 } else { policy.mss_v4 };
     let mut mss = if packet.v6 { MSS_DEFAULT_V6 } else { MSS_DEFAULT_V4 };
     if offer.has_mss {
@@ -89,39 +106,55 @@ fn compose(syn: &Syn<'_>, scratch: &mut Scratch) -> usize {
     let mss = if mss > own_mss { own_mss } else { mss };
     // What cannot travel in the time stamp is not agreed to.
     let timestamps = offer.has_timestamp && policy.timestamps != 0;
-    let scale = if offer.has_scale && timestamps && policy.scaling != 0 { Some(offer.scale) } else { None };
-    let sack = offer.sack && timestamps && policy.sack != 0;
+    agreed.own_mss = own_mss;
+    agreed.size = cookie::size(mss);
+    agreed.timestamps = timestamps;
+    agreed.scaling = offer.has_scale && timestamps && policy.scaling != 0;
+    agreed.sack = offer.sack && timestamps && policy.sack != 0;
+}
 
-    let tuple = Tuple {
-        v6: packet.v6,
+/// The cookie, and the offset of time stamps.
+#[inline(never)]
+fn secrets(syn: &Syn<'_>, scratch: &mut Scratch) {
+    let &Syn { ports, header, policy, now_ms } = syn;
+    let Scratch { packet, agreed, tuple, .. } = scratch;
+    *tuple = Tuple {
         remote: packet.source,
         local: packet.destination,
         remote_port: ports.source,
         local_port: ports.destination,
+        v6: packet.v6,
     };
-    let now_ms = now_ns.wrapping_sub(policy.clock_offset_ns) / 1_000_000;
+    agreed.iss = cookie::make(&policy.cookie_key, tuple, header.sequence, agreed.size, now_ms);
+    agreed.offset = tuple.hash(&policy.stamp_key) as u32;
+}
+
+/// Makes the SYN-ACK; returns its length.
+#[inline(never)]
+fn compose(syn: &Syn<'_>, scratch: &mut Scratch) -> usize {
+    let &Syn { ports, header, policy, now_ms } = syn;
+    let Scratch { packet, offer, agreed, reply, .. } = scratch;
     let mut reply = Reply { bytes: reply };
     *reply.bytes = [0; REPLY_BYTES];
-    let iss = cookie::make(&policy.cookie_key, &tuple, header.sequence, mss, now_ms);
-    reply.word(4, iss);
+    reply.word(4, agreed.iss);
     reply.word(8, header.sequence.wrapping_add(1));
     reply.half(0, u16::from_be_bytes(ports.destination));
     reply.half(2, u16::from_be_bytes(ports.source));
     reply.half(14, policy.window);
     let mut len = HEADER_BYTES;
-    reply.word(len, 0x0204_0000 | own_mss as u32);
+    reply.word(len, 0x0204_0000 | agreed.own_mss as u32);
     len += 4;
-    if scale.is_some() {
+    if agreed.scaling {
         reply.word(len, 0x0103_0300 | policy.scale as u32);
         len += 4;
     }
-    if sack {
+    if agreed.sack {
         reply.word(len, 0x0101_0402);
         len += 4;
     }
-    if timestamps {
-        let offset = tuple.hash(&policy.stamp_key) as u32;
-        let stamp = cookie::stamp((now_ms as u32).wrapping_add(offset), scale, sack);
+    if agreed.timestamps {
+        let scale = if agreed.scaling { Some(offer.scale) } else { None };
+        let stamp = cookie::stamp((now_ms as u32).wrapping_add(agreed.offset), scale, agreed.sack);
         reply.word(len, 0x0101_080a);
         reply.word(len + 4, stamp);
         reply.word(len + 8, offer.timestamp);
@@ -193,6 +226,8 @@ pub struct Offer {
     pub mss: u16,
     /// Window scale, at most 14 (RFC 7323 2.3).
     pub scale: u8,
+    /// Where in the header the next option is.
+    at: u8,
     /// There is a time stamp.
     pub has_timestamp: bool,
     /// There is a maximum segment size.
@@ -209,6 +244,7 @@ impl Offer {
         timestamp: 0,
         mss: 0,
         scale: 0,
+        at: 0,
         has_timestamp: false,
         has_mss: false,
         has_scale: false,
@@ -219,45 +255,51 @@ impl Offer {
     /// list (RFC 9293 3.1 MUST-6, MUST-7).
     #[inline(never)]
     pub fn read(&mut self, header: &[u8; HEADER_BYTES_MAX], end: usize) {
-        *self = Self::NONE;
-        let byte = |at: usize| header.get(at).copied().unwrap_or(0);
-        let mut at = HEADER_BYTES;
+        *self = Self { at: HEADER_BYTES as u8, ..Self::NONE };
         for _ in 0..OPTIONS_MAX {
-            if at >= end {
+            if !self.option(header, end) {
                 break;
             }
-            let kind = byte(at);
-            if kind == 0 {
-                break;
-            }
-            if kind == 1 {
-                at += 1;
-                continue;
-            }
-            let bytes = byte(at + 1) as usize;
-            if at + 1 >= end || bytes < 2 || at + bytes > end {
-                break;
-            }
-            match (kind, bytes) {
-                (2, 4) => {
-                    self.has_mss = true;
-                    self.mss = u16::from_be_bytes([byte(at + 2), byte(at + 3)]);
-                }
-                (3, 3) => {
-                    let shift = byte(at + 2);
-                    self.has_scale = true;
-                    self.scale = if shift > SCALE_MAX { SCALE_MAX } else { shift };
-                }
-                (4, 2) => self.sack = true,
-                (8, 10) => {
-                    self.has_timestamp = true;
-                    self.timestamp =
-                        u32::from_be_bytes([byte(at + 2), byte(at + 3), byte(at + 4), byte(at + 5)]);
-                }
-                _ => {}
-            }
-            at += bytes;
         }
+    }
+
+    /// Reads an option; whether there may be another. Where it stands is in memory, else the verifier would follow each
+    /// sum of lengths.
+    #[inline(never)]
+    fn option(&mut self, header: &[u8; HEADER_BYTES_MAX], end: usize) -> bool {
+        let byte = |at: usize| header.get(at).copied().unwrap_or(0);
+        let at = self.at as usize;
+        if at >= end {
+            return false;
+        }
+        let kind = byte(at);
+        if kind == 1 {
+            self.at = at as u8 + 1;
+            return true;
+        }
+        let bytes = byte(at + 1) as usize;
+        if kind == 0 || at + 1 >= end || bytes < 2 || at + bytes > end {
+            return false;
+        }
+        match (kind, bytes) {
+            (2, 4) => {
+                self.has_mss = true;
+                self.mss = u16::from_be_bytes([byte(at + 2), byte(at + 3)]);
+            }
+            (3, 3) => {
+                let shift = byte(at + 2);
+                self.has_scale = true;
+                self.scale = if shift > SCALE_MAX { SCALE_MAX } else { shift };
+            }
+            (4, 2) => self.sack = true,
+            (8, 10) => {
+                self.has_timestamp = true;
+                self.timestamp = u32::from_be_bytes([byte(at + 2), byte(at + 3), byte(at + 4), byte(at + 5)]);
+            }
+            _ => {}
+        }
+        self.at = (at + bytes) as u8;
+        true
     }
 }
 

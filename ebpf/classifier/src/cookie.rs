@@ -17,9 +17,8 @@ pub const SCALE_MAX: u8 = 14;
 
 /// The two ends of a connection, seen from the broker.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Tuple {
-    /// IPv6, not IPv4.
-    pub v6: bool,
     /// The peer.
     pub remote: Address,
     /// The broker.
@@ -28,9 +27,15 @@ pub struct Tuple {
     pub remote_port: [u8; 2],
     /// The broker's, in network order.
     pub local_port: [u8; 2],
+    /// IPv6, not IPv4.
+    pub v6: bool,
 }
 
 impl Tuple {
+    /// None.
+    pub const NONE: Self =
+        Self { remote: [0; 16], local: [0; 16], remote_port: [0; 2], local_port: [0; 2], v6: false };
+
     /// Its hash under a key.
     #[inline(never)]
     pub fn hash(&self, key: &[u64; 2]) -> u64 {
@@ -61,20 +66,26 @@ const fn halves(address: &Address) -> [u64; 2] {
     ]
 }
 
-/// The sequence number of the SYN-ACK to a SYN with `sequence` that is agreed to be answered by segments of `mss`.
-#[inline(never)]
-pub fn make(key: &[u64; 2], tuple: &Tuple, sequence: u32, mss: u16, now_ms: u64) -> u32 {
+/// Which of the sizes a cookie can name stands for a segment size: the greatest that is not greater.
+#[inline(always)]
+pub fn size(mss: u16) -> u8 {
     let mut size = 0;
-    // Unrolled: a search would be a loop the verifier walks through.
     for (index, &least) in SIZES.iter().enumerate() {
         if least <= mss {
-            size = index as u64;
+            size = index as u8;
         }
     }
+    size
+}
+
+/// The sequence number of the SYN-ACK to a SYN with `sequence` that is agreed to be answered by segments of a
+/// [`size`].
+#[inline(never)]
+pub fn make(key: &[u64; 2], tuple: &Tuple, sequence: u32, size: u8, now_ms: u64) -> u32 {
     let tick = now_ms / TICK_MS;
     let mut sip = Sip::new(*key);
     sip.word(tuple.hash(key));
-    sip.word(sequence as u64 | size << 32);
+    sip.word(sequence as u64 | (size as u64) << 32);
     sip.word(tick);
     let mac = sip.end(0, 24) as u32 & 0x00ff_ffff;
     (tick as u32 & 0x1f) << 27 | (size as u32) << 24 | mac

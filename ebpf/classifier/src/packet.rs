@@ -117,59 +117,69 @@ fn ipv4(frame: &impl Frame, at: usize, into: &mut Packet) -> Result<(), Reason> 
 
 #[inline(always)]
 fn ipv6(frame: &impl Frame, at: usize, into: &mut Packet) -> Result<(), Reason> {
-    // RFC 8200 4.1.
-    const HOP_BY_HOP: u8 = 0;
-    const ROUTING: u8 = 43;
-    const FRAGMENT: u8 = 44;
-    const DESTINATION: u8 = 60;
-
     let fixed: [u8; 8] = frame.get(at).ok_or(Reason::PassMalformed)?;
-    let source = frame.get(at + 8).ok_or(Reason::PassMalformed)?;
-    let destination = frame.get(at + 24).ok_or(Reason::PassMalformed)?;
     let end = at + 40 + u16::from_be_bytes([fixed[4], fixed[5]]) as usize;
     if fixed[0] >> 4 != 6 || !fits(frame, end) {
         return Err(Reason::PassMalformed);
     }
-    let mut protocol = fixed[6];
-    let mut start = at + 40;
-    let mut first_fragment = false;
+    *into = Packet {
+        v6: true,
+        source: frame.get(at + 8).ok_or(Reason::PassMalformed)?,
+        destination: frame.get(at + 24).ok_or(Reason::PassMalformed)?,
+        protocol: fixed[6],
+        first_fragment: false,
+        plain: true,
+        header: at as u16,
+        start: (at + 40) as u16,
+        end: end as u16,
+    };
     for followed in 0..=EXTENSIONS_MAX {
-        if !matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) {
+        if !is_extension(into.protocol) {
             break;
         }
         if followed == EXTENSIONS_MAX {
             return Err(Reason::PassExtensions);
         }
-        let head: [u8; 4] = frame.get(start).ok_or(Reason::PassMalformed)?;
-        let len = match protocol {
-            FRAGMENT => {
-                if u16::from_be_bytes([head[2], head[3]]) & 0xfff8 != 0 {
-                    return Err(Reason::PassFragment);
-                }
-                // One that is all of the packet (RFC 6946) is a fragment all the same: the stack takes none.
-                first_fragment = true;
-                8
-            }
-            // RFC 8200 4.4: with segments left it is not for this host to receive.
-            ROUTING if head[3] != 0 => return Err(Reason::PassExtensions),
-            _ => (head[1] as usize + 1) * 8,
-        };
-        protocol = head[0];
-        start += len;
-        if start > end {
-            return Err(Reason::PassMalformed);
-        }
+        extension(frame, into)?;
     }
-    *into = Packet {
-        v6: true,
-        source,
-        destination,
-        protocol,
-        first_fragment,
-        plain: start == at + 40,
-        header: at as u16,
-        start: start as u16,
-        end: end as u16,
-    };
+    Ok(())
+}
+
+// RFC 8200 4.1.
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION: u8 = 60;
+
+#[inline(always)]
+const fn is_extension(protocol: u8) -> bool {
+    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION)
+}
+
+/// Passes over an extension header.
+#[inline(never)]
+fn extension(frame: &impl Frame, packet: &mut Packet) -> Result<(), Reason> {
+    let head: [u8; 4] = frame.get(packet.start as usize).ok_or(Reason::PassMalformed)?;
+    let mut bytes = (head[1] as usize + 1) * 8;
+    match packet.protocol {
+        FRAGMENT => {
+            if u16::from_be_bytes([head[2], head[3]]) & 0xfff8 != 0 {
+                return Err(Reason::PassFragment);
+            }
+            // One that is all of the packet (RFC 6946) is a fragment all the same: the stack takes none.
+            packet.first_fragment = true;
+            bytes = 8;
+        }
+        // RFC 8200 4.4: with segments left it is not for this host to receive.
+        ROUTING if head[3] != 0 => return Err(Reason::PassExtensions),
+        _ => {}
+    }
+    let start = packet.start as usize + bytes;
+    if start > packet.end as usize {
+        return Err(Reason::PassMalformed);
+    }
+    packet.plain = false;
+    packet.protocol = head[0];
+    packet.start = start as u16;
     Ok(())
 }

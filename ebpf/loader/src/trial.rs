@@ -24,6 +24,12 @@ pub enum Verdict {
 const ROOM_BYTES: usize = 4096;
 
 impl Steering {
+    /// Instructions the kernel's verifier went through to accept the program, if the kernel tells (Linux 5.16). It gives
+    /// up at a million.
+    pub fn verified_instructions(&mut self) -> Option<u32> {
+        self.program().info().ok()?.verified_instruction_count()
+    }
+
     /// Runs the program on a frame that came by queue 0 (of the loopback interface). `into` becomes the frame as the
     /// program left it. It is counted like any frame.
     ///
