@@ -7,7 +7,7 @@ use crate::link::Link;
 use crate::parse::{IPV4, IPV6, VLAN};
 
 /// Hops a packet of ours may take.
-const HOPS: u8 = 64;
+pub const HOPS: u8 = 64;
 
 /// Bytes of an IP header of ours.
 #[inline]

@@ -83,10 +83,10 @@ impl Hot {
     /// Nothing was sent for a while: what the window was says nothing any more (RFC 5681 4.1).
     #[inline]
     pub(crate) fn restart_if_idle(&mut self, now_us: u32, settings: &Settings) {
-        if self.flight() == 0 && !self.recovering() {
+        if self.cwnd > self.initial_window() && self.flight() == 0 && !self.recovering() {
             let idle_us = now_us.wrapping_sub(self.sent_us);
             if idle_us / 1_000 > self.rto_base_ms(settings) {
-                self.cwnd = self.cwnd.min(self.initial_window());
+                self.cwnd = self.initial_window();
             }
         }
     }

@@ -12,7 +12,7 @@
 //! | `plain`, `predict` | a segment arrives as nearly all do |
 //! | `front` | SYN cookies that are sent in front of the stack |
 //! | `input`, `ack`, `reassembly` | any other segment arrives |
-//! | `output`, `congestion`, `flight` | what may be sent, and what is under way |
+//! | `output`, `compose`, `congestion`, `flight` | what may be sent, and what is under way |
 //! | `timers`, `path` | what happens when nothing arrives |
 //! | `ending`, `time_wait` | how connections end |
 //! | `handover`, `relay` | connections that move to another shard |
@@ -27,6 +27,7 @@
 mod ack;
 mod chunk;
 mod cold;
+mod compose;
 mod congestion;
 mod cookie;
 mod counters;

@@ -8,11 +8,12 @@ use pelton_base::{SendQueue, SharedLogs};
 use pelton_packet::parse::TCP;
 use pelton_packet::{Link, Port, headers};
 
+use crate::compose::Outbound;
 use crate::counters::{TcpCounter, TcpDrop};
 use crate::segment::{Flags, Options, SACK_BLOCKS_MAX, Segment};
 use crate::seq::Seq;
 use crate::stack::Tcp;
-use crate::tcb::{Facts, State, Timer};
+use crate::tcb::{Facts, NO_COLD, State, Timer};
 
 /// Reads a queue from some place on.
 struct Reader<'a> {
@@ -72,9 +73,13 @@ impl<P: Port> Tcp<P> {
         hot.restart_if_idle(self.now_us, &self.settings);
         let before = (hot.snd_max, hot.sent_us);
         let probed = hot.facts.has(Facts::WINDOW_PROBE.or(Facts::TAIL_PROBE));
-        let blocked = self.send_probe(index, queue, logs)
-            || self.send_lost(index, queue, logs)
-            || self.send_new(index, queue, logs);
+        let blocked = if self.fits_one(index, queue.len()) {
+            self.send_all(index, queue, logs)
+        } else {
+            self.send_probe(index, queue, logs)
+                || self.send_lost(index, queue, logs)
+                || self.send_new(index, queue, logs)
+        };
         if blocked {
             self.wait(index);
         }
@@ -84,6 +89,42 @@ impl<P: Port> Tcp<P> {
         if !probed && (hot.timer == Timer::None || before.0 != hot.snd_max) {
             self.rearm(index);
         }
+    }
+
+    /// Whether all that is queued may leave in one segment, with nothing else to be done: nothing is under way and
+    /// nothing amiss. So it is with nearly every answer.
+    #[inline]
+    fn fits_one(&self, index: u32, queued: usize) -> bool {
+        let hot = &self.tcbs[index];
+        let most = hot.payload_max().min(hot.snd_wnd).min(hot.cwnd);
+        let unusual = Facts::WINDOW_PROBE.or(Facts::TAIL_PROBE).or(Facts::RESEND_HEAD).or(Facts::FIN_SENT);
+        !hot.facts.has(unusual)
+            && hot.flight() == 0
+            && hot.queue_seq == hot.snd_max
+            && hot.cold == NO_COLD
+            && queued <= most as usize
+    }
+
+    /// Sends all that is queued, if anything is, as one segment. Whether the port has no room.
+    #[inline]
+    fn send_all(&mut self, index: u32, queue: &SendQueue, logs: &SharedLogs) -> bool {
+        let len = queue.len();
+        if len == 0 {
+            return false;
+        }
+        let seq = self.tcbs[index].snd_max;
+        let outgoing = Outgoing { seq, flags: Flags::ACK.and(Flags::PSH), len };
+        let sent = self.send_from(index, &outgoing, |mut into| {
+            for slice in queue.slices(logs) {
+                let (place, rest) = into.split_at_mut(slice.len());
+                place.copy_from_slice(slice);
+                into = rest;
+            }
+        });
+        if sent {
+            self.was_sent(index, seq, seq + len as u32);
+        }
+        !sent
     }
 
     /// The bytes of the queue from `seq` on.
@@ -263,6 +304,7 @@ impl<P: Port> Tcp<P> {
     }
 
     /// Notes that `start..end` is under way (all of it or its end for the first time).
+    #[inline]
     fn was_sent(&mut self, index: u32, start: Seq, end: Seq) {
         let (now_ms, now_us) = (self.now_ms, self.now_us);
         let hot = &mut self.tcbs[index];
@@ -341,7 +383,8 @@ impl<P: Port> Tcp<P> {
             hot.rcv_edge = candidate;
         }
         // Rounded up: the edge that was promised stays.
-        let field = hot.rcv_edge.since(hot.rcv_nxt).div_ceil(1 << scale).min(65_535);
+        let rounded = hot.rcv_edge.since(hot.rcv_nxt) + ((1 << scale) - 1);
+        let field = (rounded >> scale).min(65_535);
         hot.rcv_edge = hot.rcv_edge.max(hot.rcv_nxt + (field << scale));
         field as u16
     }
@@ -351,10 +394,47 @@ impl<P: Port> Tcp<P> {
     fn send_from(&mut self, index: u32, outgoing: &Outgoing, write: impl FnOnce(&mut [u8])) -> bool {
         let window = self.advertise(index);
         let hot = &self.tcbs[index];
-        let mut options = Options::default();
-        if hot.facts.has(Facts::TIMESTAMPS) {
-            options.timestamps = Some((self.now_ms.wrapping_add(hot.ts_offset), hot.ts_recent));
+        let stamps = (hot.facts.has(Facts::TIMESTAMPS))
+            .then(|| (self.now_ms.wrapping_add(hot.ts_offset), hot.ts_recent));
+        let sent = if hot.facts.has(Facts::V6) || hot.cold != NO_COLD {
+            self.send_long(index, outgoing, window, stamps, write)
+        } else {
+            let (local, local_port) = self.locals.v4(hot.local);
+            let outbound = Outbound {
+                local,
+                remote: hot.remote,
+                local_port,
+                remote_port: hot.remote_port,
+                seq: outgoing.seq,
+                ack: hot.rcv_nxt,
+                flags: outgoing.flags,
+                window,
+                stamps,
+                len: outgoing.len,
+            };
+            self.send_outbound(hot.link, &outbound, write)
+        };
+        if !sent {
+            return false;
         }
+        self.tcbs[index].facts.clear(Facts::ACK_NOW.or(Facts::ACK_OWED));
+        if outgoing.len > 0 {
+            self.counters.add_n(TcpCounter::BytesOut, outgoing.len as u64);
+        }
+        true
+    }
+
+    /// A segment to an IPv6 peer, or one that may say what arrived out of order. Whether it was sent.
+    fn send_long(
+        &mut self,
+        index: u32,
+        outgoing: &Outgoing,
+        window: u16,
+        timestamps: Option<(u32, u32)>,
+        write: impl FnOnce(&mut [u8]),
+    ) -> bool {
+        let hot = &self.tcbs[index];
+        let mut options = Options { timestamps, ..Options::default() };
         if hot.sacks()
             && let Some(cold) = self.cold.get(hot.cold)
             && !cold.reassembly.is_empty()
@@ -378,14 +458,7 @@ impl<P: Port> Tcp<P> {
         let local = self.locals.get(hot.local).address;
         let remote = SocketAddr::new(self.remotes.get(hot.remote, hot.facts.has(Facts::V6)), hot.remote_port);
         let link = self.links.get(hot.link);
-        if !self.send_segment(link, local, remote, &segment, write) {
-            return false;
-        }
-        self.tcbs[index].facts.clear(Facts::ACK_NOW.or(Facts::ACK_OWED));
-        if outgoing.len > 0 {
-            self.counters.add_n(TcpCounter::BytesOut, outgoing.len as u64);
-        }
-        true
+        self.send_segment(link, local, remote, &segment, write)
     }
 
     /// Puts a segment into a frame and sends it; whether that worked.

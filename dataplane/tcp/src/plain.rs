@@ -14,9 +14,9 @@ use crate::seq::Seq;
 use crate::tuple::Tuple;
 
 /// Bytes of an IPv4 header without options.
-const IP_BYTES: usize = 20;
+pub(crate) const IP_BYTES: usize = 20;
 /// Two paddings, the kind and the length of the timestamps.
-const STAMPED: u32 = 0x0101_080a;
+pub(crate) const STAMPED: u32 = 0x0101_080a;
 
 /// What there is to know of a plain frame; its checksums are right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -86,6 +86,8 @@ enum Seen {
     Plain(Plain, u32),
     /// One that stands in a queue of its own.
     Other(u32),
+    /// None: the frame is not needed.
+    Nothing,
 }
 
 impl Seen {
@@ -93,6 +95,7 @@ impl Seen {
     const fn hash(&self) -> u32 {
         match self {
             Self::Plain(_, hash) | Self::Other(hash) => *hash,
+            Self::Nothing => 0,
         }
     }
 }
@@ -143,7 +146,7 @@ pub struct Tcp<P: Port> {
     /// Frames that other shards handed over.
     pub(crate) relayed: Vec<Frame>,
     frames: Vec<Frame>,
-    seen: Vec<(Seen, Frame)>,
+    seen: Vec<Seen>,
     arrivals: VecDeque<Arrival>,
     due: Vec<u32>,
     /// There is more to be received, or more timers are due.
@@ -339,53 +342,52 @@ impl<P: Port> Tcp<P> {
         self.more = self.port.receive(self.now, BURST, &mut frames) == BURST;
         // Three passes, so that the table's line and the connection's lines are on their way while others are
         // worked on: at millions of connections each is a miss.
-        for frame in frames.drain(..) {
-            if let Some(plain) = Plain::read(&frame, self.interface.mac) {
-                let Plain { remote, local, remote_port, local_port, .. } = plain;
-                let hash = self.keys.demux.hash_v4(remote, local, remote_port, local_port);
-                self.count_in();
-                self.demux.prefetch(hash);
-                seen.push((Seen::Plain(plain, hash), frame));
-            } else {
-                self.read_into(frame, false, &mut seen);
-            }
+        for frame in &frames {
+            let segment = match Plain::read(frame, self.interface.mac) {
+                Some(plain) => {
+                    let Plain { remote, local, remote_port, local_port, .. } = plain;
+                    let hash = self.keys.demux.hash_v4(remote, local, remote_port, local_port);
+                    self.count_in();
+                    Seen::Plain(plain, hash)
+                }
+                None => self.read_other(frame, false),
+            };
+            self.demux.prefetch(segment.hash());
+            seen.push(segment);
         }
-        if !self.relayed.is_empty() {
-            for frame in std::mem::take(&mut self.relayed) {
-                self.read_into(frame, true, &mut seen);
-            }
+        for frame in std::mem::take(&mut self.relayed) {
+            seen.push(self.read_other(&frame, true));
+            frames.push(frame);
         }
-        for (segment, _) in &seen {
+        for segment in &seen {
             if let Some(Entry::Tcb(index)) = self.demux.candidate(segment.hash()) {
                 let hot = &self.tcbs[index];
                 prefetch(&hot.remote);
                 prefetch(&hot.cwnd);
             }
         }
-        for (segment, frame) in seen.drain(..) {
+        for (segment, frame) in seen.iter().zip(frames.drain(..)) {
             match segment {
-                Seen::Plain(plain, hash) => self.dispatch_plain(&plain, hash, frame),
+                Seen::Plain(plain, hash) => self.dispatch_plain(plain, *hash, frame),
                 Seen::Other(_) => {
                     let Some(arrival) = self.arrivals.pop_front() else { unreachable!("queued in order") };
                     self.dispatch(&arrival, frame);
                 }
+                Seen::Nothing => self.port.put(frame),
             }
         }
+        seen.clear();
         self.frames = frames;
         self.seen = seen;
     }
 
     /// A frame that is not a plain one, or came by way of another shard.
-    fn read_into(&mut self, frame: Frame, relayed: bool, seen: &mut Vec<(Seen, Frame)>) {
-        match self.read(&frame) {
-            Some(mut arrival) => {
-                arrival.relayed = relayed;
-                self.demux.prefetch(arrival.hash);
-                seen.push((Seen::Other(arrival.hash), frame));
-                self.arrivals.push_back(arrival);
-            }
-            None => self.port.put(frame),
-        }
+    fn read_other(&mut self, frame: &Frame, relayed: bool) -> Seen {
+        let Some(mut arrival) = self.read(frame) else { return Seen::Nothing };
+        arrival.relayed = relayed;
+        let hash = arrival.hash;
+        self.arrivals.push_back(arrival);
+        Seen::Other(hash)
     }
 
     /// From a frame to a segment; what is not one is dealt with here.
@@ -404,7 +406,7 @@ impl<P: Port> Tcp<P> {
         if datagram.protocol == TCP && datagram.link.destination == self.interface.mac {
             return self.read_segment(&datagram, frame);
         }
-        self.read_other(&datagram, frame);
+        self.read_no_segment(&datagram, frame);
         None
     }
 
@@ -432,7 +434,7 @@ impl<P: Port> Tcp<P> {
         }
     }
 
-    fn read_other(&mut self, datagram: &Datagram, frame: &Frame) {
+    fn read_no_segment(&mut self, datagram: &Datagram, frame: &Frame) {
         let link = datagram.link.destination;
         match datagram.protocol {
             ICMP | ICMPV6 if link == self.interface.mac || link.is_multicast() => {

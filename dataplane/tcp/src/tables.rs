@@ -131,6 +131,13 @@ impl Locals {
         &self.entries[usize::from(index)]
     }
 
+    /// Address and port of an IPv4 end.
+    #[inline]
+    pub(crate) fn v4(&self, index: u16) -> (u32, u16) {
+        let word = self.entries[usize::from(index)].word;
+        ((word >> 16) as u32, word as u16)
+    }
+
     /// Whether an end is this one, see [`end_word`].
     #[inline]
     pub(crate) fn is(&self, index: u16, word: u64) -> bool {
