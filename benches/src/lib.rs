@@ -8,6 +8,7 @@ pub mod memory;
 pub mod router;
 pub mod shard;
 pub mod storage;
+pub mod tcp;
 
 /// The allocator of the broker's binary, so that benches pay what the product pays.
 #[global_allocator]
@@ -38,5 +39,5 @@ impl std::fmt::Debug for Workload {
 
 /// All workloads that need no more than a second to set up: those whose instructions are counted.
 pub fn counted() -> Vec<fn() -> Vec<Workload>> {
-    vec![codec::workloads, router::small, broker::workloads, shard::workloads]
+    vec![codec::workloads, router::small, broker::workloads, shard::workloads, tcp::workloads]
 }

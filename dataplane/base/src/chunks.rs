@@ -3,6 +3,8 @@
 
 use std::ops::{Index, IndexMut};
 
+use crate::mem::prefetch;
+
 const SHIFT: u32 = 8;
 /// Values of one chunk.
 const CHUNK: usize = 1 << SHIFT;
@@ -49,6 +51,14 @@ impl<T> Chunks<T> {
     #[inline]
     pub fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         Some(&mut self.chunks.get_mut((index >> SHIFT) as usize)?[index as usize & MASK])
+    }
+
+    /// Asks for the value at `index`, which will be wanted soon.
+    #[inline]
+    pub fn prefetch(&self, index: u32) {
+        if let Some(value) = self.get(index) {
+            prefetch(value);
+        }
     }
 
     /// All values, in order.

@@ -4,32 +4,34 @@
 //! A [`SendQueue`] is eight bytes while nothing is queued. Bytes of one connection are copied to a buffer of
 //! its own (taken from a pool); bytes that many connections get alike are written once to a log of
 //! [`SharedLogs`] and queued as a range of it, and ranges that touch grow together, so that a fan-out of many
-//! messages to one subscriber is one entry. Transports read a queue as slices and take off what is gone:
+//! messages to one subscriber is one entry and needs no buffer. Transports read a queue as slices and take off what is gone:
 //! kernel sockets when the kernel has it, our TCP when the peer has acknowledged it.
 
 use std::collections::VecDeque;
 
 use crate::chunks::Chunks;
 
+mod shared;
+
+pub use shared::{SharedLogs, SharedRange};
+
 /// A buffer of this capacity or less is kept for the next connection that has something to send.
 const POOLED_BUFFER_BYTES: usize = 64 * 1024;
 /// Bytes of the buffers that are kept.
 const POOL_BYTES: usize = 16 * 1024 * 1024;
+/// Queues without a buffer that are kept.
+const POOLED_QUEUES: usize = 16 * 1024;
+/// So many bytes of a buffer that are gone are given up, if they are half of it.
+const COMPACT_BYTES: usize = 1024;
+/// Bytes of logs of earlier turns that queues may go on naming; beyond, those that have named some for longest get
+/// copies.
+const KEPT_LOG_BYTES: usize = 16 * 1024 * 1024;
+/// Queues that get copies in one turn, so that it stays short: what is above the bound comes off in the next ones.
+const COPIES_A_TURN: usize = 1024;
 /// A new buffer's capacity.
 const FIRST_BUFFER_BYTES: usize = 2 * 1024;
 /// A log that is longer is closed, and the next packet of its class goes to a new one.
 const LOG_BYTES: usize = 64 * 1024;
-
-/// Bytes of a log, queued to one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SharedRange {
-    /// Which log.
-    pub log: u32,
-    /// First byte.
-    pub start: u32,
-    /// How many.
-    pub len: u32,
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Segment {
@@ -49,15 +51,19 @@ struct Active {
 }
 
 impl Active {
-    /// Copies what is shared, and forgets what is gone.
-    #[cold]
-    fn make_own(&mut self, logs: &mut SharedLogs) {
-        // A queue that never runs quite empty must not keep what is gone. What is left is moved when it is no more
-        // than what is gone, so that a byte is moved once on the average.
-        if self.own_gone > POOLED_BUFFER_BYTES && self.own_gone * 2 > self.own.len() {
+    /// Forgets what is gone. A queue that never runs quite empty must not keep it; what is left is moved when it is no
+    /// more than what is gone, so that a byte is moved once on the average.
+    #[inline]
+    fn compact(&mut self) {
+        if self.own_gone >= COMPACT_BYTES && self.own_gone * 2 > self.own.len() {
             self.own.drain(..self.own_gone);
             self.own_gone = 0;
         }
+    }
+
+    /// Copies what is shared.
+    #[cold]
+    fn make_own(&mut self, logs: &mut SharedLogs) {
         let mut end = self.own_gone;
         let (mut behind, mut taken) = (Vec::new(), 0);
         let mut is_own = true;
@@ -182,92 +188,6 @@ impl<'a> Iterator for Slices<'a> {
     }
 }
 
-struct Log {
-    bytes: Vec<u8>,
-    /// Queue entries that name this log.
-    uses: u32,
-    /// Still written to.
-    open: bool,
-}
-
-/// Bytes that several connections send alike. A log is written while it is open, then kept until no queue
-/// names it; its memory is used again.
-#[derive(Default)]
-pub struct SharedLogs {
-    logs: Vec<Log>,
-    free: Vec<u32>,
-}
-
-impl SharedLogs {
-    /// Opens an empty log.
-    pub fn open(&mut self) -> u32 {
-        if let Some(log) = self.free.pop() {
-            self.logs[log as usize].open = true;
-            return log;
-        }
-        self.logs.push(Log { bytes: Vec::new(), uses: 0, open: true });
-        (self.logs.len() - 1) as u32
-    }
-
-    /// Appends to an open log; returns the range written.
-    pub fn append(&mut self, log: u32, write: impl FnOnce(&mut Vec<u8>)) -> SharedRange {
-        let bytes = &mut self.logs[log as usize].bytes;
-        let start = bytes.len();
-        write(bytes);
-        SharedRange { log, start: start as u32, len: (bytes.len() - start) as u32 }
-    }
-
-    /// Bytes written to the log so far.
-    pub fn len(&self, log: u32) -> usize {
-        self.logs[log as usize].bytes.len()
-    }
-
-    /// Whether no log is in use.
-    pub fn is_empty(&self) -> bool {
-        self.free.len() == self.logs.len()
-    }
-
-    /// Nothing more is written to the log; it is freed when the last queue is through with it.
-    pub fn close(&mut self, log: u32) {
-        self.logs[log as usize].open = false;
-        self.free_if_unused(log);
-    }
-
-    /// How many logs are open or named by a queue, for checks.
-    pub fn in_use(&self) -> usize {
-        self.logs.len() - self.free.len()
-    }
-
-    /// The bytes of a range.
-    #[inline]
-    pub fn bytes(&self, range: SharedRange) -> &[u8] {
-        &self.logs[range.log as usize].bytes[range.start as usize..][..range.len as usize]
-    }
-
-    fn release(&mut self, log: u32) {
-        self.logs[log as usize].uses -= 1;
-        self.free_if_unused(log);
-    }
-
-    fn free_if_unused(&mut self, log: u32) {
-        let entry = &mut self.logs[log as usize];
-        if entry.uses == 0 && !entry.open {
-            if entry.bytes.capacity() > 4 * POOLED_BUFFER_BYTES {
-                entry.bytes = Vec::new();
-            } else {
-                entry.bytes.clear();
-            }
-            self.free.push(log);
-        }
-    }
-}
-
-impl std::fmt::Debug for SharedLogs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SharedLogs").field("in_use", &(self.logs.len() - self.free.len())).finish()
-    }
-}
-
 /// The send queues of all connections of a shard, by connection index, and which of them have something new
 /// for their transport.
 #[derive(Default)]
@@ -276,7 +196,11 @@ pub struct Outgoing {
     dirty: Vec<u32>,
     #[expect(clippy::vec_box, reason = "a queue takes the box as it is: that is what is pooled")]
     pool: Vec<Box<Active>>,
-    pool_bytes: usize,
+    /// Buffers of queues that had bytes of their own.
+    buffers: Vec<Vec<u8>>,
+    buffer_bytes: usize,
+    /// Connections that went on naming logs when they were settled, the longest ago first.
+    keepers: VecDeque<u32>,
     /// What several connections send alike.
     pub logs: SharedLogs,
     /// The open log of each class of packets, see [`Outgoing::share`].
@@ -284,6 +208,7 @@ pub struct Outgoing {
     /// Connections with so much queued that they are flushed before the turn goes on.
     pub urgent: Vec<u32>,
     urgent_bytes: usize,
+    kept_log_bytes_max: usize,
 }
 
 #[derive(Default)]
@@ -291,18 +216,26 @@ struct Entry {
     queue: SendQueue,
     dirty: bool,
     urgent: bool,
+    /// It stands among the keepers.
+    keeper: bool,
 }
 
 impl Outgoing {
     /// No queues. A connection with `urgent_bytes` queued is put on [`Outgoing::urgent`].
     pub fn new(urgent_bytes: usize) -> Self {
-        Self { urgent_bytes, ..Self::default() }
+        Self { urgent_bytes, kept_log_bytes_max: KEPT_LOG_BYTES, ..Self::default() }
     }
 
     /// Makes room for connection `index`, with nothing queued.
     pub fn open(&mut self, index: u32) {
         self.queues.grow_to(index);
         debug_assert!(self.queues[index].queue.is_empty());
+    }
+
+    /// Asks for the queue of a connection, which will be wanted soon.
+    #[inline]
+    pub fn prefetch(&self, index: u32) {
+        self.queues.prefetch(index);
     }
 
     /// Bytes queued to a connection.
@@ -315,7 +248,16 @@ impl Outgoing {
     #[inline]
     pub fn append<R>(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let entry = &mut self.queues[index];
-        let active = Self::activate(&mut entry.queue, &mut self.pool, &mut self.pool_bytes);
+        let active = Self::activate(&mut entry.queue, &mut self.pool);
+        if active.own.capacity() == 0 {
+            active.own = match self.buffers.pop() {
+                Some(buffer) => {
+                    self.buffer_bytes -= buffer.capacity();
+                    buffer
+                }
+                None => Vec::with_capacity(FIRST_BUFFER_BYTES),
+            };
+        }
         let before = active.own.len();
         let result = write(&mut active.own);
         let written = active.own.len() - before;
@@ -334,7 +276,7 @@ impl Outgoing {
     #[inline]
     pub fn append_shared(&mut self, index: u32, range: SharedRange) {
         let entry = &mut self.queues[index];
-        let active = Self::activate(&mut entry.queue, &mut self.pool, &mut self.pool_bytes);
+        let active = Self::activate(&mut entry.queue, &mut self.pool);
         if active.segments.is_empty() && active.bytes != 0 {
             active.segments.push_back(Segment::Own(active.bytes));
         }
@@ -344,7 +286,7 @@ impl Outgoing {
                 last.len += range.len;
             }
             _ => {
-                self.logs.logs[range.log as usize].uses += 1;
+                self.logs.hold(range.log);
                 active.segments.push_back(Segment::Shared(range));
             }
         }
@@ -374,6 +316,26 @@ impl Outgoing {
             if let Some(log) = log.take() {
                 self.logs.close(log);
             }
+        }
+        self.copy_for_keepers();
+    }
+
+    /// Gives copies to those that have named logs for longest, while more is kept than may be; and forgets those that
+    /// name none any more, as far as they stand in front.
+    fn copy_for_keepers(&mut self) {
+        for _ in 0..COPIES_A_TURN {
+            let Some(&index) = self.keepers.front() else { break };
+            let entry = &mut self.queues[index];
+            if let Some(active) = entry.queue.0.as_deref_mut()
+                && !active.segments.is_empty()
+            {
+                if self.logs.kept_bytes() <= self.kept_log_bytes_max {
+                    break;
+                }
+                active.make_own(&mut self.logs);
+            }
+            entry.keeper = false;
+            self.keepers.pop_front();
         }
     }
 
@@ -405,22 +367,36 @@ impl Outgoing {
         (&mut self.queues[index].queue, &mut self.logs)
     }
 
-    /// Gives an empty queue's buffer back to the pool; a queue that still holds something becomes its own, so
-    /// that a peer that does not read keeps no log from its next use. The transport's driver calls it after a
-    /// flush, or instead of one.
+    /// Gives an empty queue's buffer back to the pool. A queue that still holds something goes on naming the logs it
+    /// has ranges of, so that a fan-out that is under way is stored once; those that do so for longest get copies when
+    /// too much is kept for them ([`Outgoing::close_logs`]). The transport's driver calls it after a flush, or instead
+    /// of one.
     #[inline]
     pub fn settle(&mut self, index: u32) {
-        let queue = &mut self.queues[index].queue;
-        match &mut queue.0 {
+        let entry = &mut self.queues[index];
+        match &mut entry.queue.0 {
             Some(active) if active.bytes == 0 => {}
-            Some(active) => return active.make_own(&mut self.logs),
+            Some(active) => {
+                active.compact();
+                if !active.segments.is_empty() && !entry.keeper {
+                    entry.keeper = true;
+                    self.keepers.push_back(index);
+                }
+                return;
+            }
             None => return,
         }
-        let Some(mut active) = queue.0.take() else { return };
+        let Some(mut active) = entry.queue.0.take() else { return };
         let bytes = active.own.capacity();
-        if bytes <= POOLED_BUFFER_BYTES && self.pool_bytes + bytes <= POOL_BYTES {
-            self.pool_bytes += bytes;
-            active.own.clear();
+        if bytes != 0 {
+            let mut buffer = std::mem::take(&mut active.own);
+            if bytes <= POOLED_BUFFER_BYTES && self.buffer_bytes + bytes <= POOL_BYTES {
+                self.buffer_bytes += bytes;
+                buffer.clear();
+                self.buffers.push(buffer);
+            }
+        }
+        if self.pool.len() < POOLED_QUEUES {
             active.own_gone = 0;
             debug_assert!(active.segments.is_empty());
             self.pool.push(active);
@@ -443,18 +419,8 @@ impl Outgoing {
 
     #[inline]
     #[expect(clippy::vec_box, reason = "see `pool`")]
-    fn activate<'a>(
-        queue: &'a mut SendQueue,
-        pool: &mut Vec<Box<Active>>,
-        pool_bytes: &mut usize,
-    ) -> &'a mut Active {
-        queue.0.get_or_insert_with(|| match pool.pop() {
-            Some(active) => {
-                *pool_bytes -= active.own.capacity();
-                active
-            }
-            None => Box::new(Active { own: Vec::with_capacity(FIRST_BUFFER_BYTES), ..Active::default() }),
-        })
+    fn activate<'a>(queue: &'a mut SendQueue, pool: &mut Vec<Box<Active>>) -> &'a mut Active {
+        queue.0.get_or_insert_with(|| pool.pop().unwrap_or_default())
     }
 
     #[inline]
@@ -477,133 +443,4 @@ impl std::fmt::Debug for Outgoing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn content(out: &mut Outgoing, index: u32) -> Vec<u8> {
-        let (queue, logs) = out.queue(index);
-        queue.slices(logs).flatten().copied().collect()
-    }
-
-    #[test]
-    fn touching_ranges_grow_together() {
-        let mut out = Outgoing::new(1 << 20);
-        out.open(0);
-        let log = out.logs.open();
-        for part in [b"one".as_slice(), b"two", b"three"] {
-            let range = out.logs.append(log, |bytes| bytes.extend_from_slice(part));
-            out.append_shared(0, range);
-        }
-        let (queue, logs) = out.queue(0);
-        assert_eq!(queue.slices(logs).count(), 1);
-        assert_eq!(content(&mut out, 0), b"onetwothree");
-        out.logs.close(log);
-        assert!(!out.logs.is_empty(), "kept while a queue names it");
-        assert_eq!(out.discard(0), 11);
-        assert!(out.logs.is_empty());
-    }
-
-    #[test]
-    fn a_connection_is_dirty_once_and_urgent_past_the_mark() {
-        let mut out = Outgoing::new(8);
-        out.open(3);
-        out.append(3, |bytes| bytes.extend_from_slice(b"1234"));
-        out.append(3, |bytes| bytes.extend_from_slice(b"56789"));
-        let mut list = Vec::new();
-        out.take_dirty(&mut list);
-        assert_eq!(list, [3]);
-        out.take_urgent(&mut list);
-        assert_eq!(list, [3]);
-        assert!(!out.has_dirty());
-    }
-
-    #[test]
-    fn idle_buffers_are_kept_up_to_a_limit() {
-        let mut out = Outgoing::new(1 << 20);
-        let connections = (POOL_BYTES / POOLED_BUFFER_BYTES) as u32 + 50;
-        for round in 0..3 {
-            for index in 0..connections {
-                out.open(index);
-                out.append(index, |bytes| bytes.extend_from_slice(&[round; POOLED_BUFFER_BYTES]));
-            }
-            for index in 0..connections {
-                out.discard(index);
-            }
-            let kept: usize = out.pool.iter().map(|active| active.own.capacity()).sum();
-            assert_eq!((kept, out.pool_bytes), (POOL_BYTES, POOL_BYTES), "round {round}");
-        }
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Own(u32, Vec<u8>),
-        Shared(Vec<u32>, Vec<u8>),
-        Consume(u32, usize),
-        Settle(u32),
-        EndTurn,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        let bytes = proptest::collection::vec(any::<u8>(), 1..20);
-        prop_oneof![
-            (0..3u32, bytes.clone()).prop_map(|(conn, bytes)| Step::Own(conn, bytes)),
-            (proptest::collection::vec(0..3u32, 1..4), bytes).prop_map(|(to, bytes)| Step::Shared(to, bytes)),
-            (0..3u32, 0..40usize).prop_map(|(conn, n)| Step::Consume(conn, n)),
-            (0..3u32).prop_map(Step::Settle),
-            Just(Step::EndTurn),
-        ]
-    }
-
-    proptest! {
-        /// Own and shared bytes in any mixture come out in order; no log outlives its last reader, nor the
-        /// turn once its readers have been settled.
-        #[test]
-        fn bytes_come_out_in_order(steps in proptest::collection::vec(step(), 0..200)) {
-            let mut out = Outgoing::new(64);
-            let mut model: Vec<VecDeque<u8>> = vec![VecDeque::new(); 3];
-            for conn in 0..3 {
-                out.open(conn);
-            }
-            for step in steps {
-                match step {
-                    Step::Own(conn, bytes) => {
-                        out.append(conn, |buffer| buffer.extend_from_slice(&bytes));
-                        model[conn as usize].extend(bytes);
-                    }
-                    Step::Shared(to, bytes) => {
-                        let range = out.share(bytes.len() % 2, |buffer| buffer.extend_from_slice(&bytes));
-                        for conn in to {
-                            out.append_shared(conn, range);
-                            model[conn as usize].extend(&bytes);
-                        }
-                    }
-                    Step::Consume(conn, n) => {
-                        let n = n.min(model[conn as usize].len());
-                        let (queue, logs) = out.queue(conn);
-                        queue.consume(n, logs);
-                        model[conn as usize].drain(..n);
-                    }
-                    Step::Settle(conn) => out.settle(conn),
-                    Step::EndTurn => {
-                        for conn in 0..3 {
-                            out.settle(conn);
-                        }
-                        out.close_logs();
-                        prop_assert!(out.logs.is_empty());
-                    }
-                }
-                for conn in 0..3u32 {
-                    prop_assert_eq!(out.queued(conn), model[conn as usize].len());
-                    let got = content(&mut out, conn);
-                    prop_assert!(got.iter().eq(model[conn as usize].iter()));
-                }
-            }
-            out.close_logs();
-            for conn in 0..3 {
-                out.discard(conn);
-            }
-            prop_assert!(out.logs.is_empty());
-        }
-    }
-}
+mod tests;

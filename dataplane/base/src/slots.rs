@@ -68,6 +68,12 @@ impl<T> Slots<T> {
         self.slots.len() - self.free.len()
     }
 
+    /// Asks for what `key` names, which will be wanted soon.
+    #[inline]
+    pub fn prefetch(&self, key: Key) {
+        self.slots.prefetch(key.index);
+    }
+
     /// Whether the table holds nothing.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -359,6 +359,13 @@ impl Broker {
         self.core.links.remove(key);
     }
 
+    /// Asks for what a connection's next packet will touch.
+    #[inline]
+    pub fn prefetch(&self, key: Key) {
+        self.core.links.prefetch(key);
+        self.core.out.prefetch(key.index);
+    }
+
     /// A connection that could not send has sent nearly all that was queued.
     pub fn handle_writable(&mut self, key: Key) {
         let Some(link) = self.core.links.get_mut(key) else { return };

@@ -9,7 +9,7 @@
 //! What is rare goes through `smoltcp::wire`: [`responder`] answers ARP, neighbour solicitations and pings where
 //! no kernel does, [`icmp`] reads errors about packets that were sent.
 //!
-//! Nothing here reads a clock or touches a device. `unsafe` is in [`pool`], [`frame`] and [`prefetch`] alone.
+//! Nothing here reads a clock or touches a device. `unsafe` is in [`pool`] and [`frame`] alone.
 
 pub mod checksum;
 pub mod counters;
@@ -22,7 +22,6 @@ pub mod memory;
 pub mod parse;
 pub mod pool;
 pub mod port;
-pub mod prefetch;
 pub mod responder;
 pub mod tee;
 

@@ -21,6 +21,8 @@ use crate::storage::{Storage, StoragePort};
 const COMMANDS_A_TURN: usize = 16;
 /// Data chunks taken from one other shard in one turn.
 const CHUNKS_A_TURN: usize = 8;
+/// Events that are looked ahead, so that memory has come by when they are worked on.
+const AHEAD: usize = 6;
 /// Connections taken over from one other shard in one turn.
 const HANDOVERS_A_TURN: usize = 64;
 /// How long a connection may take to read what is queued when it is being ended.
@@ -366,7 +368,9 @@ impl<T: ByteStreams> Shard<T> {
 
     fn take_streams(&mut self) {
         self.transport.poll(self.now);
+        (0..AHEAD).for_each(|ahead| self.prefetch(ahead));
         while let Some(event) = self.transport.next() {
+            self.prefetch(AHEAD);
             match event {
                 StreamEvent::Data { token, chunk } => {
                     self.receive(Key::from_u64(token), &chunk);
@@ -389,6 +393,16 @@ impl<T: ByteStreams> Shard<T> {
                     }
                 }
             }
+        }
+    }
+
+    /// Asks for what an event to come will touch: with many connections each of its tables is a miss.
+    #[inline]
+    fn prefetch(&self, ahead: usize) {
+        if let Some(token) = self.transport.upcoming(ahead) {
+            let key = Key::from_u64(token);
+            self.conns.prefetch(key.index);
+            self.broker.prefetch(key);
         }
     }
 
@@ -650,9 +664,11 @@ impl<T: ByteStreams> Shard<T> {
 
     fn writable(&mut self, key: Key) {
         let Some(conn) = self.conn(key) else { return };
-        conn.blocked = false;
+        let was_blocked = std::mem::take(&mut conn.blocked);
         self.transmit(key);
-        if self.conn(key).is_some_and(|conn| !conn.blocked) {
+        // Where the transport only took off what has arrived, nothing waits: what did was asked at the end of the turn
+        // in which it came to wait.
+        if was_blocked && self.conn(key).is_some_and(|conn| !conn.blocked) {
             self.broker.handle_writable(key);
         }
     }

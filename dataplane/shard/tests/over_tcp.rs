@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pelton_base::{
     ByteStreams, Ending, HashKey, Mono, Outgoing, StreamEnd, StreamEvent, StreamId, Transmit, Wall,
 };
+use pelton_broker::holdings::Held;
 use pelton_broker::{Settings, Setup};
 use pelton_mqtt::{PacketType, frame};
 use pelton_packet::fault::{Faults, Faulty};
@@ -89,8 +90,8 @@ fn connect(id: &str, clean: bool) -> Vec<u8> {
     packet(0x10, &[&string("MQTT")[..], &[4, if clean { 2 } else { 0 }, 0, 0], &string(id)].concat())
 }
 
-fn subscribe(filter: &str) -> Vec<u8> {
-    packet(0x82, &[&[0, 1][..], &string(filter), &[1]].concat())
+fn subscribe(filter: &str, qos: u8) -> Vec<u8> {
+    packet(0x82, &[&[0, 1][..], &string(filter), &[qos]].concat())
 }
 
 fn publish(topic: &str, id: u16, number: u32) -> Vec<u8> {
@@ -116,11 +117,13 @@ struct Clients {
     out: Outgoing,
     all: Vec<Client>,
     clean: bool,
+    /// At which they subscribe.
+    qos: u8,
 }
 
 impl Clients {
-    fn new(tcp: ClientStack, count: u16, clean: bool, now: Mono) -> Self {
-        let mut clients = Self { tcp, out: Outgoing::new(1 << 20), all: Vec::new(), clean };
+    fn new(tcp: ClientStack, count: u16, clean: bool, qos: u8, now: Mono) -> Self {
+        let mut clients = Self { tcp, out: Outgoing::new(1 << 20), all: Vec::new(), clean, qos };
         for n in 0..count {
             let link = Link { source: CLIENTS, destination: SERVER, vlan: None };
             let local = ([10, 0, 0, 2], 2_000 + n).into();
@@ -220,10 +223,10 @@ impl Clients {
             match header.packet_type {
                 PacketType::ConnAck => {
                     assert_eq!(body, [0, 0]);
-                    self.say(at, &subscribe("t/#"));
+                    self.say(at, &subscribe("t/#", self.qos));
                 }
                 PacketType::SubAck => {
-                    assert_eq!(body, [0, 1, 1]);
+                    assert_eq!(body, [0, 1, self.qos]);
                     client.subscribed = true;
                 }
                 PacketType::PubAck => client.acknowledged += 1,
@@ -231,11 +234,13 @@ impl Clients {
                     let topic_len = usize::from(u16::from_be_bytes([body[0], body[1]]));
                     let topic = std::str::from_utf8(&body[2..2 + topic_len]).unwrap();
                     let from: usize = topic.strip_prefix("t/").unwrap().parse().unwrap();
-                    let id = [body[2 + topic_len], body[3 + topic_len]];
-                    let number = u32::from_be_bytes(body[4 + topic_len..].try_into().unwrap());
+                    let (id, number) = body[2 + topic_len..].split_at(2 * usize::from(self.qos));
+                    let number = u32::from_be_bytes(number.try_into().unwrap());
                     assert_eq!(number, client.next[from], "in the order of its publisher, once");
                     client.next[from] += 1;
-                    self.say(at, &packet(0x40, &id));
+                    if self.qos == 1 {
+                        self.say(at, &packet(0x40, id));
+                    }
                 }
                 other => panic!("{other:?}"),
             }
@@ -257,7 +262,7 @@ fn stack<P: Port>(
     Tcp::new(port, interface, listeners, settings, seed, Mono(0))
 }
 
-fn run(seed: u64, shard_count: u16, clean: bool, faults: Faults) {
+fn run(seed: u64, shard_count: u16, clean: bool, qos: u8, faults: Faults) {
     let mut now = Mono::from_ms(1_000);
     let (mut wires, mut shards) = (Vec::new(), Vec::new());
     let meshes = mesh(shard_count).into_iter().zip(relays(shard_count));
@@ -279,14 +284,17 @@ fn run(seed: u64, shard_count: u16, clean: bool, faults: Faults) {
         shards.push(Shard::new(setup, transport, mesh, commands));
     }
     let client_stack = stack(Switch { wires }, faults, CLIENTS, 2, &[], seed * 8);
-    let mut clients = Clients::new(client_stack, 8, clean, now);
+    let mut clients = Clients::new(client_stack, 8, clean, qos, now);
     let mut turns = 0;
     let mut healed = false;
+    let mut shared = 0;
     loop {
         let mut until = clients.tcp.next_timeout().unwrap_or(Mono::NEVER);
         for shard in &mut shards {
             until = until.min(shard.turn(now, Wall(1_000_000 + now.as_ms())).until);
         }
+        shared =
+            shared.max(shards.iter().map(|shard| shard.broker().held(Held::SharedLogs)).max().unwrap_or(0));
         clients.turn(now);
         until = until.min(clients.tcp.next_timeout().unwrap_or(Mono::NEVER));
         let ended = clients.all.iter().all(|client| client.ended.is_some());
@@ -313,6 +321,11 @@ fn run(seed: u64, shard_count: u16, clean: bool, faults: Faults) {
                 .map(|client| (client.ended, client.acknowledged, &client.next))
                 .collect::<Vec<_>>()
         );
+    }
+    // What many are sent alike is stored once while it is under way, and no longer.
+    assert!(shared > 0 || shard_count > 1, "seed {seed}");
+    for shard in &shards {
+        assert_eq!(shard.broker().held(Held::SharedLogs), 0, "seed {seed}");
     }
     for client in &clients.all {
         assert_eq!(client.ended, Some(StreamEnd::Local), "seed {seed}");
@@ -346,13 +359,20 @@ fn bad(seed: u64) -> Faults {
 
 #[test]
 fn over_a_good_link() {
-    run(1, 1, true, Faults { delay_ns: 1_000_000, ..Faults::default() });
+    run(1, 1, true, 1, Faults { delay_ns: 1_000_000, ..Faults::default() });
 }
 
 #[test]
 fn over_links_that_lose_reorder_double_and_damage() {
     for seed in 1..=10 {
-        run(seed, 1, true, bad(seed));
+        run(seed, 1, true, 1, bad(seed));
+    }
+}
+
+#[test]
+fn at_qos_0_over_links_that_lose() {
+    for seed in 1..=6 {
+        run(seed, 1, true, 0, bad(seed));
     }
 }
 
@@ -360,7 +380,7 @@ fn over_links_that_lose_reorder_double_and_damage() {
 #[test]
 fn with_three_shards_and_connections_that_move() {
     for seed in 1..=6 {
-        run(seed, 3, false, bad(seed - 1));
-        run(seed, 3, true, bad(seed));
+        run(seed, 3, false, 1, bad(seed - 1));
+        run(seed, 3, true, 1, bad(seed));
     }
 }

@@ -2,7 +2,7 @@
 //! backward-shift removal, so that a look-up touches one cache line nearly always. The table has a fixed size, a
 //! power of two at least twice the number of entries that can exist.
 
-use pelton_packet::prefetch::prefetch;
+use pelton_base::mem::prefetch;
 
 /// What a slot of the table points to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use hashbrown::HashMap;
+use pelton_base::mem::prefetch;
 use pelton_base::{Counters, HashKey, Key, Mono, Rng, StreamEnd, Wheel};
 use pelton_packet::parse::{ICMP, ICMPV6, TCP};
-use pelton_packet::prefetch::prefetch;
 use pelton_packet::{Datagram, Frame, Interface, Link, PacketDrop, Parsed, Port, parse, responder};
 
 use crate::chunk::Chunk;

@@ -86,6 +86,14 @@ impl<P: Port> ByteStreams for Tcp<P> {
         None
     }
 
+    #[inline]
+    fn upcoming(&self, ahead: usize) -> Option<u64> {
+        match self.events.get(ahead)? {
+            Event::Data(key, _) | Event::Service(key) => Some(self.tcbs[key.index].token),
+            _ => None,
+        }
+    }
+
     fn recycle(&mut self, chunk: Chunk) {
         self.give_back(chunk);
     }

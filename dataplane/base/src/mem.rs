@@ -1,4 +1,5 @@
 //! A hint to the processor that a value is wanted soon.
+#![allow(unsafe_code, reason = "the instruction takes a pointer")]
 
 /// Asks for the cache line of `value`, and does not wait for it.
 #[inline(always)]
