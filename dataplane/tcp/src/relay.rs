@@ -6,7 +6,7 @@ use pelton_packet::{Frame, Port};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::counters::{TcpCounter, TcpDrop};
-use crate::demux::Entry;
+use crate::demux::{Demux, Entry};
 use crate::stack::Tcp;
 use crate::tuple::Tuple;
 
@@ -178,7 +178,13 @@ impl MovedTable {
 
 impl<P: Port> Tcp<P> {
     /// Joins the stack to the others of its interface, so that connections can move between them.
+    ///
+    /// # Panics
+    /// If it has connections already.
     pub fn join(&mut self, relays: Relays) {
+        assert!(self.demux.len() == 0, "a stack is joined before it has connections");
+        // Those that move away go on having an entry.
+        self.demux = Demux::new(self.settings.entries_max() + self.settings.connections_max as usize);
         self.relays = Some(relays);
     }
 

@@ -138,6 +138,11 @@ impl Settings {
         }
     }
 
+    /// Entries that the table of tuples may come to have, but for connections that moved away.
+    pub(crate) const fn entries_max(&self) -> usize {
+        self.connections_max as usize + self.half_open_max as usize + self.time_wait_max as usize
+    }
+
     /// The shift with which the receive window fits the header, RFC 7323 2.2.
     pub(crate) const fn receive_scale(&self) -> u8 {
         let mut shift = 0;

@@ -180,10 +180,6 @@ impl<P: Port> Tcp<P> {
         if let Some(Secrets { cookie, stamps }) = settings.secrets {
             (keys.cookie, keys.stamps) = (cookie, stamps);
         }
-        // Those that moved away have an entry too.
-        let entries = settings.connections_max as usize * 2
-            + settings.half_open_max as usize
-            + settings.time_wait_max as usize;
         let mut locals = Locals::new(rng.hash_key());
         for (listener, &listen_port) in listeners.iter().enumerate() {
             for &address in &interface.addresses {
@@ -191,7 +187,7 @@ impl<P: Port> Tcp<P> {
             }
         }
         Self {
-            demux: Demux::new(entries),
+            demux: Demux::new(settings.entries_max()),
             tcbs: Tcbs::new(settings.connections_max),
             cold: ColdPool::new(settings.cold_max),
             locals,
