@@ -2,7 +2,7 @@
 //! per record found at a start; on the disk the temporary directory is on. For processor time see `storage-cost`.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pelton_benches::storage::{Bench, Load, open};
 use pelton_storage_lmdb::Policy;
 
@@ -25,7 +25,7 @@ fn append(criterion: &mut Criterion) {
     ] {
         let mut bench = Bench::new(&std::env::temp_dir(), policy, load.sessions);
         group.bench_function(name, |bencher| {
-            bencher.iter_batched(|| (), |()| bench.send(load, MESSAGES), BatchSize::PerIteration);
+            bencher.iter(|| bench.put(load, MESSAGES));
         });
     }
     group.finish();
@@ -36,7 +36,7 @@ fn one(criterion: &mut Criterion) {
     group.sample_size(20);
     let mut bench = Bench::new(&std::env::temp_dir(), Policy::Commit, 100);
     let load = Load { payload: 64, sessions: 100, run: 1, done_after: 0 };
-    group.bench_function("append/one message, commit", |bencher| bencher.iter(|| bench.send(load, 1)));
+    group.bench_function("append/one message, commit", |bencher| bencher.iter(|| bench.put(load, 1)));
     group.finish();
 }
 

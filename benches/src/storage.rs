@@ -229,6 +229,12 @@ impl Bench {
         self.cost(began, before, messages)
     }
 
+    /// Sends so many messages and waits for all, and nothing else: what takes time is the store.
+    pub fn put(&mut self, load: Load, messages: u64) {
+        self.latencies.clear();
+        self.push(load, 0, messages);
+    }
+
     /// Sends messages from number `first` on, and waits until all are durable.
     fn push(&mut self, load: Load, first: u64, messages: u64) {
         let payload = vec![0x55; load.payload];
