@@ -85,6 +85,8 @@ impl Broker {
         }
         if live {
             self.core.pump(session_key);
+            // It may have caught up, with nothing left that its client would acknowledge.
+            self.fetch_more(session_key);
         }
     }
 }

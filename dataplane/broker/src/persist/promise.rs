@@ -133,6 +133,7 @@ impl Broker {
                     backlog.waits = false;
                 }
                 self.core.pump(session);
+                self.fetch_more(session);
             }
             // Asked again when storage is tried again.
             What::Room if failed => {}

@@ -8,7 +8,7 @@ use pelton_broker::settings::{QueuePolicy, Storage};
 use crate::clients::{Publisher, Subscriber, number};
 use crate::promises::{go, settings};
 use crate::wire::Version;
-use crate::world::World;
+use crate::world::{Disk, World};
 
 fn world_with(settings: Settings) -> (World, Publisher, Subscriber) {
     let mut world = World::new(1, settings);
@@ -124,6 +124,29 @@ fn messages_expire_while_their_client_is_away() {
     assert!((78..=80).contains(&left), "{left}");
     assert_eq!(world.brokers[0].tally().dropped.get(Dropped::Expired), 5);
     assert!(world.store.durable().sessions.values().all(|stored| stored.queue.is_empty()));
+}
+
+#[test]
+fn retained_messages_come_although_all_that_waited_has_expired() {
+    let (mut world, mut publisher, mut subscriber) = world_with(settings());
+    subscriber.cut(&mut world);
+    publisher.expiry = Some(1);
+    publish(&mut world, &mut publisher, 1);
+    (publisher.expiry, publisher.retain, publisher.topic) = (None, true, "r/1".to_owned());
+    publish(&mut world, &mut publisher, 1);
+    world.sleep(2_000);
+    // It subscribes before its queue is read.
+    world.disk = Disk::Held;
+    subscriber.filter = "r/+".to_owned();
+    subscriber.connect(&mut world, 0);
+    subscriber.subscribe(&mut world);
+    for disk in [Disk::Held, Disk::Quick] {
+        world.disk = disk;
+        world.commit(1);
+        go(&mut world, &mut [], &mut [&mut subscriber]);
+    }
+    let got: Vec<_> = subscriber.got.iter().map(|got| got.topic.as_str()).collect();
+    assert_eq!(got, ["r/1"]);
 }
 
 #[test]
