@@ -280,17 +280,21 @@ impl Ledger {
         let live = judge_live(session, session_no, message, got, &possible, &what, until);
         // A publisher that sends QoS 1 again may be matched again.
         let allowed = if message.qos == QoS::AtLeastOnce { message.attempts } else { 1 };
-        // After a crash what was sent with QoS 1 comes again, and its DUP flag may be forgotten; a QoS 2 publish
+        // After a crash, or by another connection when the disk has failed, what was sent with QoS 1 comes again,
+        // and its DUP flag may be forgotten; a QoS 2 publish
         // that was not acknowledged, or refused, is routed again. QoS 2 comes once all the same, but where
         // acknowledged transactions are undone, and to whom nothing is stored for.
         let crashes = self.crashes.iter().filter(|crash| crash.step >= message.sent).count() as u32;
         let undone = self.undone_at.iter().filter(|&&step| step >= message.sent).count() as u32;
-        let refused = !session.persistent && self.faults.iter().any(|&(_, until)| until >= message.sent_at);
+        let faults = self.faults.iter().filter(|&&(_, until)| until >= message.sent_at).count() as u32;
+        let refused = !session.persistent && faults != 0;
         // By a subscription of a lower QoS that stood before.
         let came_lower = session.received.get(&number).is_some_and(|r| r.any() && r.qos != QoS::ExactlyOnce);
         let allowed = match got.qos {
             _ if crashes == 0 && self.faults.is_empty() => allowed,
             QoS::ExactlyOnce if !message.will && !refused && !came_lower => allowed + undone,
+            // With every connection, as long as the disk fails.
+            _ if faults != 0 => 1 << 20,
             _ => message.attempts.max(1) * (1 + crashes),
         };
         let is_new = !got.dup || (got.qos == QoS::ExactlyOnce && !got.known);
@@ -302,7 +306,7 @@ impl Ledger {
                 _ => {}
             }
             let times = asked.len() as u32 * message.attempts.max(1) + if keeps { allowed } else { 0 };
-            let times = times * (1 + crashes);
+            let times = times * (1 + crashes + faults);
             let receipt = session.received.entry(number).or_default();
             if !receipt.any() {
                 receipt.first_at = now;

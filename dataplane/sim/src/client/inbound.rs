@@ -43,7 +43,8 @@ impl Client {
         }
         let crashed = self.link.as_ref().and_then(|link| link.crashed);
         self.unsure = crashed.is_some_and(|crash| crash.forgets);
-        self.doubtful = self.unsure;
+        // A session that was made by it may not be there.
+        self.doubtful = self.unsure && !present;
         let qos_max = properties.maximum_qos.unwrap_or(settings.qos_max);
         let Some(link) = &mut self.link else { return Ok(()) };
         link.stand = Stand::Live;
@@ -223,7 +224,7 @@ impl Client {
         let known = self.inbound.remove(&id.get()).is_some();
         let Some(link) = &mut self.link else { return Ok(()) };
         link.seen.remove(&id.get());
-        require!(known || link.present, "PUBREL of {id:?}, which no delivery had");
+        require!(known || link.present || link.crashed.is_some(), "PUBREL of {id:?}, which no delivery had");
         let reason = if known || !self.profile.version.is_v5() {
             ReasonCode::Success
         } else {
