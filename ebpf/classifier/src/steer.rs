@@ -205,3 +205,6 @@ fn tell<T: Tables>(tables: &T, packet: &Packet, dropped: &Dropped) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
