@@ -197,9 +197,12 @@ fn the_stack_takes_a_cookie_from_in_front() {
     for round in 0..200 {
         let settings = Settings { connections_max: 16, ..Settings::default() };
         let mut pair = Pair::new(settings, 1_500, round);
-        pair.tcp.set_cookie_keys(HashKey::new(round, 1), HashKey::new(round, 2));
+        let keys = (HashKey::new(round, 1), HashKey::new(round, 2));
+        pair.tcp.set_cookie_keys(keys.0, keys.1);
+        let terms = pair.tcp.cookie_terms();
+        assert_eq!((terms.key, terms.stamps), keys);
         let now = Mono::from_ms(rng.between(1, 10_000_000));
-        let mut front = Front::new(&pair.tcp.cookie_terms(), 0);
+        let mut front = Front::new(&terms, 0);
         front.now_ns = now.0;
         let (remote, vlan, syn) = any_syn(&mut rng);
         let (reason, answer) = in_front(&front, &segment(remote, vlan, &syn));

@@ -340,6 +340,17 @@ fn lists_come_before_the_rest_and_the_allow_list_first() {
 }
 
 #[test]
+fn syns_are_counted_by_what_one_customer_has() {
+    let mut world = World::new();
+    world.policy = Some(Policy { prefix: Limit::new(1, 1), ..Policy::OPEN });
+    world.reason(&tcp("10.9.254.255:4000", PEERS[0].1, 0, SYN));
+    world.reason(&tcp("[2001:db8:abcd:ffff:ffff:ffff:ffff:ffff]:4000", PEERS[1].1, 0, SYN));
+    let prefixes = world.prefixes.take();
+    let v6: std::net::Ipv6Addr = "2001:db8:abcd:ff00::".parse().unwrap();
+    assert_eq!(prefixes, [mapped([10, 9, 254, 0]), v6.octets()]);
+}
+
+#[test]
 fn syns_beyond_what_is_let_through() {
     let mut world = World::new();
     let (peer, service) = PEERS[0];
