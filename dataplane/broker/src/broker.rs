@@ -11,7 +11,7 @@ use crate::counters::{Ended, Tally, Traffic};
 use crate::deliver::Core;
 use crate::effects::Effects;
 use crate::fanout::FanOut;
-use crate::fetch::{Fetch, LiveTopics};
+use crate::fetch::{Fetch, LiveTopics, Sync};
 use crate::inflight::PacketClock;
 use crate::link::{Hold, Link, State, ended_by};
 use crate::message::{Messages, Publisher};
@@ -98,6 +98,10 @@ pub struct Broker {
     pub(crate) last_serial: u64,
     pub(crate) last_ticket: u64,
     pub(crate) last_barrier: u64,
+    /// Retained publishes taken from publishers here.
+    pub(crate) last_stamp: u64,
+    /// Shards that wait until what is staged here is worked through everywhere.
+    pub(crate) syncs: VecDeque<Sync>,
     /// Counts publishes that several filters match, to meet each session once.
     pub(crate) mark: u32,
     /// Some connection was told to wait for congestion to end.
@@ -149,6 +153,8 @@ impl Broker {
             last_serial: 0,
             last_ticket: 0,
             last_barrier: 0,
+            last_stamp: 0,
+            syncs: VecDeque::new(),
             mark: 0,
             waiting_for_room: false,
             deliveries_left: settings.fanout_per_turn,
@@ -187,6 +193,7 @@ impl Broker {
             self.end(link, Ended::QueueFull, Some(ReasonCode::QuotaExceeded));
         }
         self.poll_releases();
+        self.poll_syncs();
         if !self.peers.is_congested() {
             self.publish_deferred_wills();
         }
@@ -216,9 +223,10 @@ impl Broker {
         self.waiting_for_room = true;
     }
 
-    /// Whether client ids wait to be given back until other shards have come far enough.
+    /// Whether something waits until other shards have come far enough: client ids to be given back, shards that
+    /// fetch retained messages.
     pub fn waits_for_fence(&self) -> bool {
-        !self.releases.is_empty()
+        !self.releases.is_empty() || !self.syncs.is_empty()
     }
 
     /// Connections for which something waits until what is queued to them has gone, since the last call: the
@@ -519,6 +527,7 @@ impl Broker {
             + self.subscribes.len()
             + self.fetches.len()
             + self.releases.len()
+            + self.syncs.len()
             + self.fanouts.len()
             + self.wills.len()
             + self.claims.waiting()

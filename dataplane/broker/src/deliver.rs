@@ -116,7 +116,7 @@ impl Core {
         let Some(session) = self.sessions.at_mut(session_index) else { return };
         if session.fetches != 0 && !terms.is_retained {
             // Retained messages are on their way to it: this one is newer than what its topic may have.
-            self.live_topics.note(session_index, self.key, publication.topic);
+            self.live_topics.note(session_index, self.key, publication);
         }
         let Some(link) = self.links.get_mut(session.link) else {
             return self.deliver_offline(publication, lazy, session_index, terms);

@@ -128,6 +128,12 @@ impl Broker {
             }
             self.scratch.targets = targets;
         } else {
+            // They get it later, but have to: what is fetched for them meanwhile is older, or the same.
+            for target in &targets {
+                if self.core.sessions.get(target.session).is_some_and(|session| session.fetches != 0) {
+                    self.core.live_topics.note(target.session.index, self.key, publication);
+                }
+            }
             let message = self.core.messages.store(publication);
             let settle = self.wait_for_part();
             self.fanouts.push_back(FanOut { message, at, targets, next: 0, settle });

@@ -4,16 +4,23 @@
 //! An exact filter has one home; a wildcard asks all shards, one after the other. While a fetch is under
 //! way, live messages go to the client at once, and their topics are remembered: the retained message of
 //! such a topic is older and is not sent any more.
+//!
+//! A message is live for a new subscription or retained before it, never both and never neither, whichever way
+//! is longer: to the subscription's shard, or to the home of the topic. Before the first page is asked for every
+//! shard says how many retained publishes it had taken when it knew of the subscription, and it says so when all
+//! of them have been worked through everywhere ([`Sync`]). So they are at their homes by then, and if one of them
+//! was live here, it has been. What comes in a page with a higher number is live here for sure, perhaps later.
 
 use hashbrown::{HashMap, HashSet};
 use pelton_base::{HashKey, Key};
+use smallvec::SmallVec;
 
 use crate::broker::Broker;
 use crate::counters::{Dropped, Traffic};
 use crate::deliver::{Core, Terms};
 use crate::message::{Lazy, Publication};
-use crate::peers::{Item, PublishHead, Reply};
-use crate::retained::PageEnd;
+use crate::peers::{Fence, Item, PublishHead, Reply};
+use crate::retained::{PageEnd, Stamp};
 use crate::router::{Options, has_wildcard};
 use crate::slot::Slot;
 use crate::subscribe::WantedRetained;
@@ -43,11 +50,32 @@ pub(crate) struct Fetch {
     from: Box<[u8]>,
     /// An answer is on its way.
     asked: bool,
+    cut: Cut,
+}
+
+/// For each shard, the number of the last retained publish that is not live for sure for a new subscription.
+pub(crate) type Cut = SmallVec<[u64; 4]>;
+
+/// A shard waits until what was staged here has been worked through everywhere.
+#[derive(Debug)]
+pub(crate) struct Sync {
+    fence: Fence,
+    shard: u16,
+    request: Key,
+    stamp: u64,
 }
 
 /// Topics of live messages that sessions got while they fetch retained ones.
 pub(crate) struct LiveTopics {
-    by_session: HashMap<u32, HashSet<u64, HashKey>, HashKey>,
+    by_session: HashMap<u32, Live, HashKey>,
+}
+
+struct Live {
+    /// Hashes of topics, and of topics with their publishers.
+    hashes: HashSet<u64, HashKey>,
+    /// A SUBSCRIBE is under way, and nothing is fetched yet: what another publisher has retained at the home of a
+    /// topic is not known to be older than what is live now.
+    opening: bool,
 }
 
 impl LiveTopics {
@@ -61,20 +89,40 @@ impl LiveTopics {
     }
 
     #[cold]
-    pub(crate) fn note(&mut self, session: u32, key: HashKey, topic: &[u8]) {
-        let topics = self.by_session.entry(session).or_insert_with(|| HashSet::with_hasher(key));
-        if topics.len() < LIVE_TOPICS_MAX {
-            topics.insert(key.hash(topic));
+    pub(crate) fn note(&mut self, session: u32, key: HashKey, publication: &Publication<'_>) {
+        let live = self.of(session, key);
+        if live.hashes.len() < LIVE_TOPICS_MAX {
+            let topic = key.hash(publication.topic);
+            live.hashes.insert(with_publisher(key, topic, publication));
+            if !live.opening {
+                live.hashes.insert(topic);
+            }
         }
     }
 
-    fn has(&self, session: u32, key: HashKey, topic: &[u8]) -> bool {
-        self.by_session.get(&session).is_some_and(|topics| topics.contains(&key.hash(topic)))
+    fn of(&mut self, session: u32, key: HashKey) -> &mut Live {
+        let new = || Live { hashes: HashSet::with_hasher(key), opening: false };
+        self.by_session.entry(session).or_insert_with(new)
+    }
+
+    fn set_opening(&mut self, session: u32, key: HashKey, opening: bool) {
+        self.of(session, key).opening = opening;
+    }
+
+    fn has(&self, session: u32, key: HashKey, publication: &Publication<'_>) -> bool {
+        let topic = key.hash(publication.topic);
+        self.by_session.get(&session).is_some_and(|live| {
+            live.hashes.contains(&topic) || live.hashes.contains(&with_publisher(key, topic, publication))
+        })
     }
 
     fn forget(&mut self, session: u32) {
         self.by_session.remove(&session);
     }
+}
+
+fn with_publisher(key: HashKey, topic: u64, publication: &Publication<'_>) -> u64 {
+    key.hash_pair(topic, &publication.client_hash.to_le_bytes())
 }
 
 impl Core {
@@ -96,9 +144,9 @@ impl Core {
     fn deliver_retained(
         &mut self,
         session: Key,
-        options: Options,
-        identifier: u32,
-        publication: &Publication<'_>,
+        (options, identifier): (Options, u32),
+        cut: &Cut,
+        (publication, stamp): (&Publication<'_>, Stamp),
     ) {
         if publication.is_expired(self.wall) {
             self.tally.dropped.add(Dropped::Expired);
@@ -113,7 +161,8 @@ impl Core {
         {
             return;
         }
-        if self.live_topics.has(session.index, self.key, publication.topic) {
+        let comes_live = cut.get(stamp.shard()).is_some_and(|&last| stamp.number() > last);
+        if comes_live || self.live_topics.has(session.index, self.key, publication) {
             self.tally.dropped.add(Dropped::Superseded);
             return;
         }
@@ -134,7 +183,7 @@ impl Core {
 
 impl Broker {
     /// Begins to send a session the retained messages of a new subscription [MQTT-3.3.1-9].
-    pub(crate) fn fetch_retained(&mut self, session: Key, wanted: WantedRetained) {
+    pub(crate) fn fetch_retained(&mut self, session: Key, wanted: WantedRetained, cut: Cut) {
         let shards = self.peers.shards();
         let (source, last) = if has_wildcard(&wanted.filter) {
             (0, shards - 1)
@@ -142,9 +191,9 @@ impl Broker {
             let home = Slot::of(self.key, wanted.filter.as_bytes()).shard(shards);
             if home == self.me {
                 // The common case: one topic, here.
-                if let Some(publication) = self.retained.get(wanted.filter.as_bytes()) {
-                    let (options, identifier) = (wanted.options, wanted.identifier);
-                    self.core.deliver_retained(session, options, identifier, &publication);
+                if let Some((publication, stamp)) = self.retained.get_stamped(wanted.filter.as_bytes()) {
+                    let terms = (wanted.options, wanted.identifier);
+                    self.core.deliver_retained(session, terms, &cut, (&publication, stamp));
                 }
                 return;
             }
@@ -152,7 +201,7 @@ impl Broker {
         };
         let Some(entry) = self.core.sessions.get_mut(session) else { return };
         entry.fetches += 1;
-        let fetch = Fetch { session, wanted, source, last, from: Box::default(), asked: false };
+        let fetch = Fetch { session, wanted, source, last, from: Box::default(), asked: false, cut };
         let key = self.fetches.insert(fetch);
         self.go_on_fetching(key);
     }
@@ -188,15 +237,15 @@ impl Broker {
                 }
                 return;
             }
-            let (session, options, identifier) =
-                (fetch.session, fetch.wanted.options, fetch.wanted.identifier);
+            let (session, terms) = (fetch.session, (fetch.wanted.options, fetch.wanted.identifier));
             let (mut messages, mut bytes) = (0, 0);
-            let end = self.retained.page(&fetch.wanted.filter, &fetch.from, PAGE_LOOKS, |publication| {
-                self.core.deliver_retained(session, options, identifier, &publication);
-                messages += 1;
-                bytes += publication.bytes();
-                messages < PAGE_MESSAGES && bytes < PAGE_BYTES
-            });
+            let end =
+                self.retained.page(&fetch.wanted.filter, &fetch.from, PAGE_LOOKS, |publication, stamp| {
+                    self.core.deliver_retained(session, terms, &fetch.cut, (&publication, stamp));
+                    messages += 1;
+                    bytes += publication.bytes();
+                    messages < PAGE_MESSAGES && bytes < PAGE_BYTES
+                });
             self.page_ended(key, end);
         }
         // The turn's share is used up; the rest follows in the next.
@@ -220,12 +269,67 @@ impl Broker {
     }
 
     fn end_fetch(&mut self, key: Key) {
-        let Some(fetch) = self.fetches.remove(key) else { return };
-        if let Some(session) = self.core.sessions.get_mut(fetch.session) {
+        if let Some(fetch) = self.fetches.remove(key) {
+            self.fetched(fetch.session);
+        }
+    }
+
+    fn fetched(&mut self, key: Key) {
+        if let Some(session) = self.core.sessions.get_mut(key) {
             session.fetches -= 1;
             if session.fetches == 0 {
-                self.core.live_topics.forget(fetch.session.index);
+                self.core.live_topics.forget(key.index);
             }
+        }
+    }
+
+    /// A SUBSCRIBE will fetch retained messages, when it is answered. Asks the other shards how far they are; returns
+    /// what is known of this one, and how many were asked.
+    pub(crate) fn ask_how_far(&mut self, request: Key) -> (Cut, u16) {
+        let shards = self.peers.shards();
+        for shard in self.peers.others() {
+            self.peers.send(shard, Item::Sync { request }, &[]);
+        }
+        let mut cut: Cut = std::iter::repeat_n(0, usize::from(shards)).collect();
+        cut[usize::from(self.me)] = self.last_stamp;
+        (cut, shards - 1)
+    }
+
+    /// It has to wait: what is live from here on is remembered.
+    pub(crate) fn begin_fetching(&mut self, session: Key) {
+        if let Some(entry) = self.core.sessions.get_mut(session) {
+            entry.fetches += 1;
+            let opening = entry.fetches == 1;
+            self.core.live_topics.set_opening(session.index, self.key, opening);
+        }
+    }
+
+    /// The fetches of a SUBSCRIBE that had to wait have begun.
+    pub(crate) fn began_fetching(&mut self, session: Key) {
+        self.core.live_topics.set_opening(session.index, self.key, false);
+        self.fetched(session);
+    }
+
+    /// The number of a retained publish that was taken here; 0 for others.
+    pub(crate) fn next_stamp(&mut self, publication: &Publication<'_>) -> u64 {
+        if !publication.retain {
+            return 0;
+        }
+        self.last_stamp += 1;
+        self.last_stamp
+    }
+
+    /// Another shard will fetch retained messages.
+    pub(crate) fn sync(&mut self, shard: u16, request: Key) {
+        let sync = Sync { fence: self.peers.fence(), shard, request, stamp: self.last_stamp };
+        self.syncs.push_back(sync);
+    }
+
+    /// Tells other shards that what was staged here when they asked has been worked through everywhere.
+    pub(crate) fn poll_syncs(&mut self) {
+        while let Some(sync) = self.syncs.pop_front_if(|sync| self.peers.is_past(&sync.fence)) {
+            let Sync { shard, request, stamp, .. } = sync;
+            self.peers.reply(shard, Reply::Synced { request, stamp }, &[]);
         }
     }
 
@@ -252,14 +356,14 @@ impl Broker {
     }
 
     /// Another shard wants a page of the retained messages at home here. Everything it had staged before it
-    /// asked has been worked through: rings keep order.
+    /// asked has been worked through: rings keep order. What the other shards had, it has waited for.
     pub(crate) fn answer_query(&mut self, to: u16, request: Key, filter: &str, from: &[u8]) {
         let (mut messages, mut bytes) = (0, 0);
-        let end = self.retained.page(filter, from, PAGE_LOOKS, |publication| {
+        let end = self.retained.page(filter, from, PAGE_LOOKS, |publication, stamp| {
             let head = PublishHead::of(&publication);
             self.peers.reply(
                 to,
-                Reply::Retained { request, head },
+                Reply::Retained { request, head, stamp },
                 &[publication.topic, publication.forwarded, publication.payload],
             );
             messages += 1;
@@ -274,10 +378,10 @@ impl Broker {
     }
 
     /// A message of a page that was asked for.
-    pub(crate) fn take_retained(&mut self, request: Key, publication: &Publication<'_>) {
+    pub(crate) fn take_retained(&mut self, request: Key, publication: &Publication<'_>, stamp: Stamp) {
         let Some(fetch) = self.fetches.get(request) else { return };
-        let (session, options, identifier) = (fetch.session, fetch.wanted.options, fetch.wanted.identifier);
-        self.core.deliver_retained(session, options, identifier, publication);
+        let terms = (fetch.wanted.options, fetch.wanted.identifier);
+        self.core.deliver_retained(fetch.session, terms, &fetch.cut, (publication, stamp));
     }
 
     /// The page that was asked for is complete.

@@ -9,6 +9,7 @@ use crate::claim::Claimant;
 use crate::counters::{Ended, Traffic};
 use crate::message::Publication;
 use crate::peers::{Chunk, Item, Reader, Reply, Settled};
+use crate::retained::Stamp;
 use crate::shared::{GroupRef, Joining};
 use crate::slot::Slot;
 
@@ -29,10 +30,11 @@ impl Broker {
 
     fn handle_item(&mut self, from: u16, item: Item, bytes: &mut Reader<'_>) {
         match item {
-            Item::Publish { head, settle, set_retained } => {
+            Item::Publish { head, settle, set_retained, stamp } => {
                 let publication = bytes.publication(&head);
                 self.core.tally.traffic.add(Traffic::MeshIn);
-                self.take_far_publish(from, &publication, settle, set_retained);
+                let stamp = set_retained.then(|| Stamp::new(from, stamp));
+                self.take_far_publish(from, &publication, settle, stamp);
             }
             Item::Group { id, parts } => self.core.persist.arriving = Some(Group { id, parts }),
             Item::Settle { settle } => self.arriving_settle = settle,
@@ -79,6 +81,7 @@ impl Broker {
                 });
             }
             Item::GroupAcked { group, session, count } => self.member_acked(group, from, session, count),
+            Item::Sync { request } => self.sync(from, request),
             Item::RetainedQuery { request, filter, from: start } => {
                 let text = bytes.text(filter);
                 let start = bytes.take(usize::from(start));
@@ -99,14 +102,14 @@ impl Broker {
         from: u16,
         publication: &Publication<'_>,
         settle: Key,
-        set_retained: bool,
+        retained: Option<Stamp>,
     ) {
-        if self.core.persist.is_on() && (publication.qos != QoS::AtMostOnce || set_retained) {
-            return self.take_far_stored(from, publication, settle, set_retained);
+        if self.core.persist.is_on() && (publication.qos != QoS::AtMostOnce || retained.is_some()) {
+            return self.take_far_stored(from, publication, settle, retained);
         }
-        if set_retained {
+        if let Some(stamp) = retained {
             debug_assert_eq!(Slot::of(self.key, publication.topic).shard(self.peers.shards()), self.me);
-            self.set_retained(publication);
+            self.set_retained(publication, stamp);
         }
         let topic = self.router.topic(publication.topic);
         let wanted = self.router.matched(topic).wanted();
@@ -117,7 +120,7 @@ impl Broker {
     }
 
     /// Answers of shard `from`, in order.
-    pub fn handle_replies(&mut self, _from: u16, chunk: &Chunk<Reply>) {
+    pub fn handle_replies(&mut self, from: u16, chunk: &Chunk<Reply>) {
         let mut bytes = Reader::new(&chunk.bytes);
         for &reply in &chunk.records {
             match reply {
@@ -129,9 +132,10 @@ impl Broker {
                     let text = bytes.text(filter);
                     self.joined(request, group, text);
                 }
-                Reply::Retained { request, head } => {
+                Reply::Synced { request, stamp } => self.synced(from, request, stamp),
+                Reply::Retained { request, head, stamp } => {
                     let publication = bytes.publication(&head);
-                    self.take_retained(request, &publication);
+                    self.take_retained(request, &publication, stamp);
                 }
                 Reply::RetainedEnd { request, next } => {
                     let next = bytes.take(usize::from(next));

@@ -13,6 +13,7 @@ use pelton_base::{Key, Wall};
 use pelton_mqtt::{QoS, ReasonCode};
 
 use crate::message::{Publication, Publisher};
+use crate::retained::Stamp;
 use crate::router::{Options, ShardMask};
 use crate::shared::GroupRef;
 
@@ -48,6 +49,8 @@ pub enum Item {
         settle: Key,
         /// The target is the home of the topic's retained message: set or clear it.
         set_retained: bool,
+        /// Number of the publish among the retained ones that the sender took from their publishers; 0 for others.
+        stamp: u64,
     },
     /// The next publish is part of a group of operations of several shards: the target stages its part, or
     /// says that it has none.
@@ -161,6 +164,12 @@ pub enum Item {
         /// How many.
         count: u32,
     },
+    /// The sender has subscriptions for which retained messages are fetched next: to be answered when all that the
+    /// target has staged so far has been worked through everywhere.
+    Sync {
+        /// What the sender waits with.
+        request: Key,
+    },
     /// A page of the target's retained messages is wanted.
     RetainedQuery {
         /// What the sender waits with.
@@ -206,12 +215,21 @@ pub enum Reply {
         /// Length of the filter as the client wrote it, `$share/…`.
         filter: u16,
     },
+    /// All that was staged before the question has been worked through everywhere.
+    Synced {
+        /// What waits.
+        request: Key,
+        /// The last retained publish that was staged before.
+        stamp: u64,
+    },
     /// One retained message of a page; its bytes follow.
     Retained {
         /// What waits.
         request: Key,
         /// The message.
         head: PublishHead,
+        /// Its stamp.
+        stamp: Stamp,
     },
     /// The page is complete.
     RetainedEnd {
@@ -377,8 +395,15 @@ impl Outbox {
     }
 
     /// Stages a publish.
-    pub fn publish(&mut self, to: u16, publication: &Publication<'_>, settle: Key, set_retained: bool) {
-        let item = Item::Publish { head: PublishHead::of(publication), settle, set_retained };
+    pub fn publish(
+        &mut self,
+        to: u16,
+        publication: &Publication<'_>,
+        settle: Key,
+        set_retained: bool,
+        stamp: u64,
+    ) {
+        let item = Item::Publish { head: PublishHead::of(publication), settle, set_retained, stamp };
         self.send(to, item, &[publication.topic, publication.forwarded, publication.payload]);
     }
 

@@ -9,6 +9,7 @@ use crate::counters::{Dropped, Ended, Traffic};
 use crate::link::Hold;
 use crate::message::{Publication, Publisher};
 use crate::persist::route::Along;
+use crate::retained::Stamp;
 use crate::router::{ShardMask, TopicId};
 use crate::settle::Settlement;
 use crate::slot::Slot;
@@ -381,12 +382,13 @@ impl Broker {
         // [MQTT-3.3.2-3] [MQTT-4.5.0-1]
         let matched = self.router.matched(topic);
         let (wanted, mut shards) = (matched.wanted(), matched.shards);
-        let mut home = None;
+        let (mut home, mut stamp) = (None, 0);
         // [MQTT-3.3.1-8] Only then.
         if publication.retain {
+            stamp = self.next_stamp(publication);
             let shard = Slot::of(self.key, publication.topic).shard(self.peers.shards());
             if shard == self.me {
-                self.set_retained(publication);
+                self.set_retained(publication, Stamp::new(self.me, stamp));
             } else {
                 home = Some(shard);
                 shards = shards.and(ShardMask::one(shard));
@@ -404,7 +406,7 @@ impl Broker {
             None => Key::NONE,
         };
         for shard in shards.iter() {
-            self.peers.publish(shard, publication, settle, home == Some(shard));
+            self.peers.publish(shard, publication, settle, home == Some(shard), stamp);
         }
         self.core.tally.traffic.add_n(Traffic::MeshOut, u64::from(shards.count()));
         Taken::Waits(settle)

@@ -15,6 +15,31 @@ use crate::broker::Broker;
 use crate::counters::Dropped;
 use crate::message::{Publication, Publisher};
 
+/// Names a retained publish among those of this process: which shard took it from its publisher, and the how manyeth
+/// of that shard it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp(u64);
+
+impl Stamp {
+    /// Of what was found in storage: before all others.
+    pub const BEFORE: Self = Self(0);
+
+    /// The publish `number` of a shard; numbers begin at 1.
+    pub(crate) fn new(shard: u16, number: u64) -> Self {
+        Self(u64::from(shard) << 48 | number)
+    }
+
+    /// The shard.
+    pub(crate) fn shard(self) -> usize {
+        (self.0 >> 48) as usize
+    }
+
+    /// The number.
+    pub(crate) fn number(self) -> u64 {
+        self.0 & ((1 << 48) - 1)
+    }
+}
+
 /// A retained message.
 #[derive(Debug)]
 struct Retained {
@@ -26,6 +51,7 @@ struct Retained {
     expires: Wall,
     publisher: Publisher,
     client_hash: u64,
+    stamp: Stamp,
 }
 
 impl Retained {
@@ -82,7 +108,13 @@ impl RetainedSet {
     /// Sets the message of a topic [MQTT-3.3.1-5], or clears it if the payload is empty [MQTT-3.3.1-6]
     /// [MQTT-3.3.1-7]. `false` if there is
     /// no room.
-    pub fn set(&mut self, publication: &Publication<'_>, messages_max: u32, bytes_max: u64) -> bool {
+    pub fn set(
+        &mut self,
+        publication: &Publication<'_>,
+        stamp: Stamp,
+        messages_max: u32,
+        bytes_max: u64,
+    ) -> bool {
         let key = key_of(publication.topic);
         let bytes = publication.bytes() as u64;
         let old = self.by_key.get(&key).map_or(0, |old| old.body.len() as u64);
@@ -110,6 +142,7 @@ impl RetainedSet {
                 expires: publication.expires,
                 publisher: publication.publisher,
                 client_hash: publication.client_hash,
+                stamp,
             },
         );
         true
@@ -120,6 +153,11 @@ impl RetainedSet {
         self.by_key.get(&key_of(topic)).map(Retained::publication)
     }
 
+    /// The message of a topic, with its stamp.
+    pub fn get_stamped(&self, topic: &[u8]) -> Option<(Publication<'_>, Stamp)> {
+        self.by_key.get(&key_of(topic)).map(|retained| (retained.publication(), retained.stamp))
+    }
+
     /// Calls `found` for the messages whose topics `filter` matches, in the order of the keys, beginning
     /// where the last page ended (empty: at the start); `found` says whether the page has room for more. At
     /// most `looks` keys are looked at, so that a filter that matches little does not hold up a turn.
@@ -128,7 +166,7 @@ impl RetainedSet {
         filter: &str,
         from: &[u8],
         looks: usize,
-        mut found: impl FnMut(Publication<'_>) -> bool,
+        mut found: impl FnMut(Publication<'_>, Stamp) -> bool,
     ) -> PageEnd {
         let levels: Vec<&[u8]> = filter.split('/').map(str::as_bytes).collect();
         let mut from = if from.is_empty() { seek_first(&levels) } else { from.to_vec() };
@@ -140,7 +178,7 @@ impl RetainedSet {
             let mut full = false;
             from = match place(&levels, key) {
                 Place::Match => {
-                    full = !found(retained.publication());
+                    full = !found(retained.publication(), retained.stamp);
                     successor(key)
                 }
                 Place::Next => successor(key),
@@ -285,7 +323,7 @@ pub(crate) fn is_own(topic: &[u8]) -> bool {
 
 impl Broker {
     /// Sets or clears the retained message of a topic at home here.
-    pub(crate) fn set_retained(&mut self, publication: &Publication<'_>) -> bool {
+    pub(crate) fn set_retained(&mut self, publication: &Publication<'_>, stamp: Stamp) -> bool {
         let (messages_max, bytes_max) =
             (self.core.settings.retained_messages_max, self.core.settings.retained_bytes_max);
         let stored = self.core.persist.is_on() && !is_own(publication.topic);
@@ -298,7 +336,7 @@ impl Broker {
         {
             return true;
         }
-        let set = self.retained.set(publication, messages_max, bytes_max);
+        let set = self.retained.set(publication, stamp, messages_max, bytes_max);
         if !set {
             self.core.tally.dropped.add(Dropped::RetainedFull);
         } else if stored {
@@ -328,7 +366,7 @@ mod tests {
     }
 
     fn set(retained: &mut RetainedSet, topic: &str, payload: &[u8]) -> bool {
-        retained.set(&publication(topic, payload, Wall::NEVER), 100, 10_000)
+        retained.set(&publication(topic, payload, Wall::NEVER), Stamp::BEFORE, 100, 10_000)
     }
 
     fn fetch(retained: &RetainedSet, filter: &str, page: usize, looks: usize) -> Vec<String> {
@@ -336,7 +374,7 @@ mod tests {
         let mut from: Box<[u8]> = Box::default();
         for _ in 0..10_000 {
             let full = found.len() + page;
-            match retained.page(filter, &from, looks, |publication| {
+            match retained.page(filter, &from, looks, |publication, _| {
                 found.push(String::from_utf8(publication.topic.to_vec()).unwrap());
                 found.len() < full
             }) {
@@ -368,7 +406,7 @@ mod tests {
     fn bounded_in_messages_and_bytes() {
         let mut retained = RetainedSet::default();
         let put = |retained: &mut RetainedSet, topic: &str, payload: &[u8]| {
-            retained.set(&publication(topic, payload, Wall::NEVER), 2, 20)
+            retained.set(&publication(topic, payload, Wall::NEVER), Stamp::BEFORE, 2, 20)
         };
         assert!(put(&mut retained, "a", b"12345"));
         assert!(put(&mut retained, "b", b"12345"));
@@ -383,9 +421,9 @@ mod tests {
         // covers [MQTT-3.3.2-5]
         let mut retained = RetainedSet::default();
         for (topic, at) in [("a", 10), ("b", 20), ("c", 30)] {
-            retained.set(&publication(topic, b"x", Wall(at)), 10, 1000);
+            retained.set(&publication(topic, b"x", Wall(at)), Stamp::BEFORE, 10, 1000);
         }
-        retained.set(&publication("a", b"y", Wall(40)), 10, 1000);
+        retained.set(&publication("a", b"y", Wall(40)), Stamp::BEFORE, 10, 1000);
         let mut gone = Vec::new();
         assert_eq!(retained.expire(Wall(25), 10, |topic| gone.push(topic.to_vec())), (1, Some(Wall(30))));
         assert_eq!(gone, [b"b"]);
@@ -403,7 +441,7 @@ mod tests {
         }
         set(&mut retained, "site/50/temperature", b"x");
         let mut looks = 0;
-        while retained.page("site/50/temperature", b"", looks, |_| true) != PageEnd::Complete {
+        while retained.page("site/50/temperature", b"", looks, |_, _| true) != PageEnd::Complete {
             looks += 1;
         }
         assert!(looks <= 3, "{looks} keys looked at for one exact topic");

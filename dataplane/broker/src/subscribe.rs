@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::access::{Action, Decision};
 use crate::broker::{Broker, Handled};
 use crate::counters::{Ended, Traffic};
+use crate::fetch::Cut;
 use crate::link::Hold;
 use crate::peers::Item;
 use crate::router::{FilterId, Options, Subscriber};
@@ -47,6 +48,10 @@ pub(crate) struct PendingSubscribe {
     waits_for: u16,
     /// Filters whose retained messages are sent after SUBACK.
     fetches: Vec<WantedRetained>,
+    /// What of them is live; empty if nothing is to be fetched.
+    cut: Cut,
+    /// What was live meanwhile is remembered.
+    has_waited: bool,
 }
 
 /// Options and identifier of a subscription.
@@ -101,6 +106,8 @@ impl Broker {
             stored: Vec::new(),
             waits_for: 0,
             fetches: Vec::new(),
+            cut: Cut::new(),
+            has_waited: false,
         };
         // The record exists only if it has to wait; until then its place is foretold.
         let place = self.subscribes.next_key();
@@ -124,6 +131,11 @@ impl Broker {
                 None => self.subscribe_own(&mut pending, place, &grant),
             }
         }
+        if !pending.fetches.is_empty() {
+            let (cut, asked) = self.ask_how_far(place);
+            pending.cut = cut;
+            pending.waits_for += asked;
+        }
         if stored {
             pending.waits_for += u16::from(self.promise_suback(first, place));
         }
@@ -132,6 +144,10 @@ impl Broker {
         } else {
             if let Some(link) = self.core.links.get_mut(key) {
                 link.hold = Some(Hold::Subscribe);
+            }
+            if !pending.cut.is_empty() {
+                self.begin_fetching(session);
+                pending.has_waited = true;
             }
             let inserted = self.subscribes.insert(pending);
             debug_assert_eq!(inserted, place);
@@ -520,6 +536,8 @@ impl Broker {
                 stored: Vec::new(),
                 waits_for: 1,
                 fetches: Vec::new(),
+                cut: Cut::new(),
+                has_waited: false,
             });
             let (group, filter) = (name.len() as u16, text.len() as u16);
             let item = Item::Join { request, session, options, identifier, persistent, group, filter };
@@ -537,6 +555,14 @@ impl Broker {
         if first && self.peers.shards() > 1 {
             self.tell_route(filter, true, Key::NONE);
         }
+    }
+
+    /// Another shard has said how far it was when it knew of a SUBSCRIBE.
+    pub(crate) fn synced(&mut self, from: u16, place: Key, stamp: u64) {
+        if let Some(pending) = self.subscribes.get_mut(place) {
+            pending.cut[usize::from(from)] = stamp;
+        }
+        self.subscribe_came_closer(place);
     }
 
     fn subscribe_came_closer(&mut self, place: Key) {
@@ -573,7 +599,10 @@ impl Broker {
         self.core.tally.traffic.add(Traffic::ControlOut);
         self.core.out.append(pending.link.index, |bytes| suback.encode(version, bytes));
         for wanted in pending.fetches {
-            self.fetch_retained(pending.session, wanted);
+            self.fetch_retained(pending.session, wanted, pending.cut.clone());
+        }
+        if pending.has_waited {
+            self.began_fetching(pending.session);
         }
     }
 }

@@ -112,6 +112,10 @@ impl Broker {
         }
         let deferred = DeferredWill { will, publisher, client_hash, stored };
         if self.peers.is_congested() || !self.wills.is_empty() {
+            // Until it is published it stays in its session's image, and its session in storage.
+            if stored.is_some() {
+                self.core.persist.endings.something_leaves(publisher.0);
+            }
             self.wills.push_back(deferred);
         } else {
             self.publish_deferred(&deferred);
@@ -131,6 +135,7 @@ impl Broker {
             // What was stored since has it still.
             if let Some(session) = deferred.stored {
                 self.put_session(session);
+                self.let_session_end(deferred.publisher.0);
             }
         }
     }

@@ -232,6 +232,8 @@ impl Ledger {
     /// What is wrong with it.
     pub fn receive(&mut self, session_no: SessionNo, got: &Received, step: Step, now: Mono) -> Verdict {
         self.deliveries += 1;
+        // After a crash messages may come again that need not say so.
+        let is_calm = self.crashes.is_empty() && self.faults.is_empty();
         let session = &mut self.sessions[session_no];
         if got.payload.is_empty() {
             let wanted = session.subscriptions.iter().any(|s| !s.refused && s.matches(&got.topic));
@@ -322,7 +324,7 @@ impl Ledger {
                 "{what} came {} times with RETAIN, and could come {times} times",
                 receipt.retained
             );
-            return Ok(());
+            return if is_calm { judge_copies(session, message, number, &what, step) } else { Ok(()) };
         }
         live?;
         let receipt = session.received.entry(number).or_default();
@@ -341,6 +343,9 @@ impl Ledger {
                 receipt.fresh,
                 message.attempts
             );
+        }
+        if is_calm {
+            judge_copies(session, message, number, &what, step)?;
         }
         // One that was sent again has no place of its own in the order: some saw it the first time.
         if first && !message.will && message.attempts == 1 {
@@ -367,6 +372,37 @@ fn asked_retained<'a>(session: &'a SessionRecord, got: &Received, step: Step) ->
             }
     };
     session.subscriptions.iter().filter(asks).collect()
+}
+
+/// A message is live for a subscription or retained before it, not both: of one that was published once there is a
+/// copy for each subscription that asked for it at most, or one more where another did not ask.
+fn judge_copies(
+    session: &SessionRecord,
+    message: &Message,
+    number: MessageNo,
+    what: &str,
+    step: Step,
+) -> Verdict {
+    let Some(receipt) = session.received.get(&number) else { return Ok(()) };
+    if message.attempts > 1 || message.payload.is_empty() {
+        return Ok(());
+    }
+    let mine =
+        |s: &&Subscribed| s.group.is_none() && !s.refused && s.matches(&message.topic) && s.asked <= step;
+    let (asked, others) =
+        session.subscriptions.iter().filter(mine).fold((0, 0), |(asked, others), s| match s.handling {
+            RetainHandling::Send => (asked + 1, others),
+            RetainHandling::SendIfNew if !s.replaces => (asked + 1, others),
+            RetainHandling::SendIfNew | RetainHandling::DoNotSend => (asked, 1),
+        });
+    let copies = receipt.fresh + receipt.retained;
+    let most = u32::max(asked + others, 1);
+    require!(
+        copies <= most,
+        "{what} came {copies} times, {} of them with RETAIN, and was asked for {most} times",
+        receipt.retained
+    );
+    Ok(())
 }
 
 /// Whether a delivery can be one that a new subscription asked for.

@@ -102,6 +102,11 @@ impl Endings {
         !self.handed_on.is_empty() && self.handed_on.contains_key(&(session.serial, sequence))
     }
 
+    /// The end of a session waits for one thing more.
+    pub(crate) fn something_leaves(&mut self, serial: u64) {
+        self.leaving.entry(serial).or_default().messages += 1;
+    }
+
     /// How many messages of a queue are on their way to elsewhere.
     pub(crate) fn on_their_way(&self, session: SessionId) -> u32 {
         self.leaving.get(&session.serial).map_or(0, |leaving| leaving.messages)
@@ -150,7 +155,7 @@ impl Broker {
         }
         let endings = &mut self.core.persist.endings;
         endings.handed_on.insert((from.serial, sequence), Way::Waits { over, together });
-        endings.leaving.entry(from.serial).or_default().messages += 1;
+        endings.something_leaves(from.serial);
     }
 
     /// Gives a group's message to a member on another shard.
@@ -192,7 +197,7 @@ impl Broker {
             let number = self.core.persist.push(OpKind::Done { session: from, sequence }, &[]);
             self.core.persist.promise(number, u32::MAX, What::Left(from, sequence));
         }
-        self.let_session_end(from);
+        self.let_session_end(from.serial);
     }
 
     /// A message is durably gone from the queue it was handed on from.
@@ -237,19 +242,19 @@ impl Broker {
             let leaving = endings.leaving.get(&over.from.serial).map_or(0, |leaving| leaving.messages);
             debug_assert_ne!(leaving, 0, "what is handed on is counted");
             self.hand_over(over);
-            self.let_session_end(over.from);
+            self.let_session_end(over.from.serial);
         }
     }
 
-    /// One message less that the end of a session waits for.
-    fn let_session_end(&mut self, session: SessionId) {
+    /// One message, or will, less that the end of a session waits for.
+    pub(crate) fn let_session_end(&mut self, serial: u64) {
         let leaving = &mut self.core.persist.endings.leaving;
-        let Some(left) = leaving.get_mut(&session.serial) else { return };
+        let Some(left) = leaving.get_mut(&serial) else { return };
         left.messages -= 1;
         if left.messages != 0 {
             return;
         }
-        if let Some((session, client_hash)) = leaving.remove(&session.serial).and_then(|left| left.end) {
+        if let Some((session, client_hash)) = leaving.remove(&serial).and_then(|left| left.end) {
             self.stage_end(session, client_hash);
             if let Some(ending) = self.core.persist.endings.clients.get_mut(&client_hash) {
                 ending.deferred -= 1;

@@ -13,6 +13,7 @@ use crate::counters::{Dropped, Stored};
 use crate::message::Publisher;
 use crate::persist::backlog::Backlog;
 use crate::persist::{SERIAL_COUNT, first_serial, publication_of};
+use crate::retained::Stamp;
 use crate::router::{Options, Subscriber};
 use crate::session::{NEVER_EXPIRES, Place, Session, Subscription};
 use crate::shared::home_of;
@@ -224,7 +225,7 @@ impl Broker {
         }
         let settings = &self.core.settings;
         let (messages_max, bytes_max) = (settings.retained_messages_max, settings.retained_bytes_max);
-        if !self.retained.set(&publication, messages_max, bytes_max) {
+        if !self.retained.set(&publication, Stamp::BEFORE, messages_max, bytes_max) {
             self.core.tally.dropped.add(Dropped::RetainedFull);
             // It may be cleared, or there may be room for it after the next start.
             self.core.persist.retained_left_out = true;

@@ -18,6 +18,7 @@ use crate::message::{Publication, Publisher};
 use crate::peers::{Item, Reply, Settled};
 use crate::persist::promise::What;
 use crate::publish::Taken;
+use crate::retained::Stamp;
 use crate::router::{ShardMask, TopicId};
 use crate::settle::Settlement;
 use crate::slot::Slot;
@@ -113,7 +114,9 @@ impl Broker {
             }
             Along::WhatFollows | Along::Nothing => {}
         }
-        let matched = self.route_stored(publication, topic, publication.retain && home == self.me);
+        let stamp = self.next_stamp(publication);
+        let retained = (publication.retain && home == self.me).then(|| Stamp::new(self.me, stamp));
+        let matched = self.route_stored(publication, topic, retained);
         self.promise_part(first, along != Along::Nothing || publication.retain);
         self.core.persist.group = None;
         self.core.persist.undivided = false;
@@ -122,7 +125,8 @@ impl Broker {
             if let Some(group) = group {
                 self.peers.send(shard, Item::Group { id: group.id, parts: group.parts }, &[]);
             }
-            self.peers.publish(shard, publication, settle, publication.retain && home == shard);
+            let set_retained = publication.retain && home == shard;
+            self.peers.publish(shard, publication, settle, set_retained, stamp);
         }
         self.core.tally.traffic.add_n(Traffic::MeshOut, u64::from(shards.count()));
         if !matched && shards.is_empty() && publication.publisher != Publisher::NOBODY {
@@ -139,7 +143,7 @@ impl Broker {
         from: u16,
         publication: &Publication<'_>,
         settle: Key,
-        set_retained: bool,
+        retained: Option<Stamp>,
     ) {
         let group = self.core.persist.arriving.take();
         self.in_hand =
@@ -148,11 +152,11 @@ impl Broker {
         self.core.persist.undivided = group.is_some();
         let first = self.core.persist.number();
         let topic = self.router.topic(publication.topic);
-        let matched = self.route_stored(publication, topic, set_retained);
+        let matched = self.route_stored(publication, topic, retained);
         if group.is_some() && self.core.persist.number() == first {
             self.core.persist.push(OpKind::Nothing, &[]);
         }
-        self.promise_part(first, set_retained || group.is_some());
+        self.promise_part(first, retained.is_some() || group.is_some());
         self.core.persist.group = None;
         self.core.persist.undivided = false;
         if let Taken::Settled { matched } = self.taken(matched, false)
@@ -184,9 +188,14 @@ impl Broker {
         }
     }
 
-    fn route_stored(&mut self, publication: &Publication<'_>, topic: TopicId, set_retained: bool) -> bool {
-        if set_retained {
-            self.set_retained(publication);
+    fn route_stored(
+        &mut self,
+        publication: &Publication<'_>,
+        topic: TopicId,
+        retained: Option<Stamp>,
+    ) -> bool {
+        if let Some(stamp) = retained {
+            self.set_retained(publication, stamp);
         }
         let wanted = self.router.matched(topic).wanted();
         let matched = self.route_here(publication, topic, wanted);

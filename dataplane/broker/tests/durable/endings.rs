@@ -205,6 +205,43 @@ fn a_clean_start_waits_until_the_former_session_is_gone() {
 }
 
 #[test]
+fn a_will_is_published_or_will_be_whatever_is_committed() {
+    // covers [MQTT-3.1.2-8]
+    for batches in 0..6 {
+        let mut world = World::new(3, settings());
+        let mut watchers: Vec<Subscriber> = (0..6)
+            .map(|n| {
+                let mut watcher = Subscriber::new(&format!("watcher-{n}"), Version::V5, "will/#", 2);
+                watcher.connect(&mut world, 0);
+                watcher.subscribe(&mut world);
+                watcher
+            })
+            .collect();
+        let mut dying = Subscriber::new("dying", Version::V5, "x", 1);
+        dying.connect_with(&mut world, 0, Some(("will/dying", b"1")));
+        for watcher in &mut watchers {
+            go(&mut world, &mut [], &mut [&mut dying, watcher]);
+            assert!(watcher.subscribed);
+            watcher.cut(&mut world);
+        }
+        go(&mut world, &mut [], &mut []);
+        world.disk = Disk::Held;
+        dying.cut(&mut world);
+        world.turns(6);
+        world.commit(batches);
+        world.disk = Disk::Quick;
+        world.crash(3);
+        world.turns(6);
+        for watcher in &mut watchers {
+            watcher.connect(&mut world, 0);
+            go(&mut world, &mut [], &mut [watcher]);
+        }
+        let got: Vec<usize> = watchers.iter().map(|watcher| watcher.got.len()).collect();
+        assert_eq!(got, [1; 6], "{batches} batches were committed");
+    }
+}
+
+#[test]
 fn who_waits_for_a_clean_start_may_give_up() {
     for (shards, expiry) in [(1, 0), (1, 100), (3, 0), (3, 100)] {
         let mut world = World::new(shards, settings());
