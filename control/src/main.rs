@@ -200,7 +200,13 @@ fn xdp_kind(interface: &Interface, programs: &Programs, rungs: &[Rung]) -> Inter
             tx_entries: interface.ring_entries,
             pages: Pages::HugeIfAny,
             busy_poll: None,
-            steering: Arc::new(Attaching { programs: programs.clone(), hold: interface.hold, limits }),
+            steering: Arc::new(Attaching {
+                programs: programs.clone(),
+                hold: interface.hold,
+                limits,
+                block: interface.block.clone(),
+                allow: interface.allow.clone(),
+            }),
         },
         required: interface.require,
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pelton_ebpf_loader::{
-    AttachError, Cookies, Counts, Frames, Mode, OnExit, Over, Policy, Rate, Reason, Service,
+    AttachError, Cookies, Counts, Frames, Mode, OnExit, Over, Policy, Prefix, Rate, Reason, Service,
     Steering as Program,
 };
 use pelton_runtime::{Answers, Hook, Steered, Steering};
@@ -80,6 +80,10 @@ pub(crate) struct Attaching {
     pub(crate) hold: bool,
     /// What is done with SYNs.
     pub(crate) limits: SynLimits,
+    /// Whose segments are dropped.
+    pub(crate) block: Vec<Prefix>,
+    /// Whom nothing of that touches.
+    pub(crate) allow: Vec<Prefix>,
 }
 
 /// Ends a program's work with the fleet's.
@@ -132,6 +136,12 @@ impl Attaching {
         }
         for &service in steered.services {
             program.set_service(service, Service::Steered).map_err(other)?;
+        }
+        for &prefix in &self.block {
+            program.blocked().insert(prefix, None).map_err(other)?;
+        }
+        for &prefix in &self.allow {
+            program.allowed().insert(prefix, None).map_err(other)?;
         }
         program.set_policy(&policy(self.limits, &steered.answers)).map_err(other)?;
         let on_exit = if self.hold { OnExit::Hold { pin: pin(steered.interface)? } } else { OnExit::Detach };

@@ -2,6 +2,8 @@
 //! it, and what it says of itself. Clients of other projects are played over it in `interop`. It takes root.
 #![forbid(unsafe_code)]
 
+mod xdp;
+
 use std::time::{Duration, Instant};
 
 use pelton_tests::binary::build;

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pelton_tests::binary::{Pelton, build};
+use pelton_tests::namespace::Namespace;
 use pelton_tests::repository;
-use pelton_tests::tap::OnTap;
 
 /// The steps of the scenario: a script that says fewer has not played it.
 const STEPS: [&str; 8] = ["connect", "qos 0", "qos 1", "qos 2", "retained", "will", "shared", "resume"];
@@ -74,11 +74,10 @@ pub(crate) fn play(client: &Client, versions: &[&str]) {
     }
 }
 
-/// The same against a broker on a TAP device, at one of its addresses there.
-pub(crate) fn play_over_tap(client: &Client, broker: &OnTap, host: &str, versions: &[&str]) {
+/// The same against a broker that runs already, from a namespace that has it within reach.
+pub(crate) fn play_from(client: &Client, namespace: &Namespace, host: &str, versions: &[&str]) {
     for version in versions {
-        let command = broker.namespace().command(&client.command[0]);
-        play_version(client, command, host, "1883", version);
+        play_version(client, namespace.command(&client.command[0]), host, "1883", version);
     }
 }
 

@@ -5,9 +5,10 @@
 
 mod client;
 
-use client::{Client, play, play_over_tap};
+use client::{Client, play, play_from};
 use pelton_tests::namespace::is_possible;
 use pelton_tests::tap::{ADDRESSES, OnTap};
+use pelton_tests::xdp::{self, Link, OnXdp};
 
 const ALL: &[&str] = &["3.1.1", "5"];
 
@@ -64,10 +65,24 @@ fn over_tap() {
         if !client.is_installed() {
             continue;
         }
-        play_over_tap(client, &two, ADDRESSES[number % 2], ALL);
+        play_from(client, two.namespace(), ADDRESSES[number % 2], ALL);
         if number < 2 {
-            play_over_tap(client, &one, ADDRESSES[0], &["5"]);
-            play_over_tap(client, &one, ADDRESSES[1], &["3.1.1"]);
+            play_from(client, one.namespace(), ADDRESSES[0], &["5"]);
+            play_from(client, one.namespace(), ADDRESSES[1], &["3.1.1"]);
+        }
+    }
+}
+
+/// And by AF_XDP: in the driver with one and with four queues, and behind it.
+#[test]
+fn over_xdp() {
+    if !is_possible("clients of other projects over AF_XDP", &["ethtool"]) {
+        return;
+    }
+    for (mode, queues, shards) in [("copy", 1, 1), ("copy", 4, 2), ("generic", 1, 1)] {
+        let broker = OnXdp::start(Link::new(queues), mode, shards, &[]);
+        for (number, client) in clients().iter().enumerate().filter(|(_, client)| client.is_installed()) {
+            play_from(client, &broker.link().far, xdp::ADDRESSES[number % 2], ALL);
         }
     }
 }

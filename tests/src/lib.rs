@@ -13,6 +13,7 @@ pub mod binary;
 pub mod namespace;
 pub mod scratch;
 pub mod tap;
+pub mod xdp;
 
 use std::path::{Path, PathBuf};
 

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use pelton_ebpf_loader::Prefix;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -43,7 +44,7 @@ pub(crate) struct TableKey {
 }
 
 /// The keys, in the order they are written.
-pub(crate) const KEYS: [TableKey; 11] = [
+pub(crate) const KEYS: [TableKey; 13] = [
     TableKey {
         name: "name",
         must: true,
@@ -122,6 +123,21 @@ pub(crate) const KEYS: [TableKey; 11] = [
         default: "0",
         help: "New connections from one /24 (IPv4) or /56 (IPv6) by each CPU that receives, a second; 0 for no limit. \
                Beyond, they are dropped (AF_XDP).",
+    },
+    TableKey {
+        name: "block",
+        must: false,
+        allowed: "a list of \"PREFIX/LENGTH\", IPv4 and IPv6",
+        default: "[]",
+        help: "Whose segments for the broker are dropped by the XDP program, before anything is allocated for them; other \
+               traffic of theirs is the kernel's as before (AF_XDP).",
+    },
+    TableKey {
+        name: "allow",
+        must: false,
+        allowed: "a list of \"PREFIX/LENGTH\", IPv4 and IPv6",
+        default: "[]",
+        help: "Whom neither `block` nor the limits of SYNs touch (AF_XDP).",
     },
     TableKey {
         name: "on_exit",
@@ -232,6 +248,10 @@ pub(crate) struct Interface {
     pub(crate) syns_per_second: u32,
     /// 0 for no limit.
     pub(crate) syns_per_prefix: u32,
+    /// Whose segments are dropped.
+    pub(crate) block: Vec<Prefix>,
+    /// Whom nothing of that touches.
+    pub(crate) allow: Vec<Prefix>,
     /// The XDP program outlives the process.
     pub(crate) hold: bool,
 }
@@ -249,6 +269,8 @@ impl Interface {
             require: false,
             syns_per_second: 50_000,
             syns_per_prefix: 0,
+            block: Vec::new(),
+            allow: Vec::new(),
             hold: false,
         }
     }
@@ -383,6 +405,8 @@ fn set(interface: &mut Interface, key: &TableKey, item: &Spanned<DeValue<'_>>) -
         }
         "syns_per_second" => interface.syns_per_second = rate(item).ok_or_else(|| wrong(item))?,
         "syns_per_prefix" => interface.syns_per_prefix = rate(item).ok_or_else(|| wrong(item))?,
+        "block" => interface.block = prefixes(key, item)?,
+        "allow" => interface.allow = prefixes(key, item)?,
         "require" => interface.require = item.get_ref().as_bool().ok_or_else(|| wrong(item))?,
         "on_exit" => {
             interface.hold = match text {
@@ -394,6 +418,20 @@ fn set(interface: &mut Interface, key: &TableKey, item: &Spanned<DeValue<'_>>) -
         other => unreachable!("`{other}` is read where it is declared"),
     }
     Ok(())
+}
+
+fn prefixes(key: &TableKey, item: &Spanned<DeValue<'_>>) -> Result<Vec<Prefix>, Vec<Wrong>> {
+    let wrong =
+        |item: &Spanned<DeValue<'_>>, said: String| vec![(item.span(), format!("`{}`: {said}", key.name))];
+    let not_allowed = |item: &Spanned<DeValue<'_>>| {
+        wrong(item, format!("{} is not allowed, only {}", shown(item), key.allowed))
+    };
+    let list = item.get_ref().as_array().ok_or_else(|| not_allowed(item))?;
+    let one = |item: &Spanned<DeValue<'_>>| {
+        let text = item.get_ref().as_str().ok_or_else(|| not_allowed(item))?;
+        text.parse::<Prefix>().map_err(|error| wrong(item, format!("{}: {error}", quoted(text))))
+    };
+    list.iter().map(one).collect()
 }
 
 fn rate(item: &Spanned<DeValue<'_>>) -> Option<u32> {
@@ -434,6 +472,11 @@ pub(crate) fn contradictions(interfaces: &[Interface]) -> Vec<(String, String)> 
     found
 }
 
+fn list(prefixes: &[Prefix]) -> String {
+    let texts: Vec<String> = prefixes.iter().map(|prefix| quoted(&prefix.to_string())).collect();
+    format!("[{}]", texts.join(", "))
+}
+
 /// An interface as a table.
 pub(crate) fn write(interface: &Interface) -> String {
     let addresses: Vec<String> = interface.addresses.iter().map(|cidr| quoted(&cidr.to_string())).collect();
@@ -449,6 +492,8 @@ pub(crate) fn write(interface: &Interface) -> String {
         interface.ring_entries.to_string(),
         interface.syns_per_second.to_string(),
         interface.syns_per_prefix.to_string(),
+        list(&interface.block),
+        list(&interface.allow),
         quoted(if interface.hold { "hold" } else { "detach" }),
     ];
     let lines = KEYS.iter().zip(values).map(|(key, value)| format!("{} = {value}\n", key.name));
