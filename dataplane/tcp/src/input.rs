@@ -15,7 +15,7 @@ use crate::tcb::{Facts, NO_COLD, State};
 /// For so long a time stamp is comparable, RFC 7323 5.5.
 const PAWS_IDLE_MS: u32 = 24 * 24 * 3_600 * 1_000;
 /// Data segments at the start of a connection that are acknowledged at once: slow start at the other end.
-const QUICK_ACKS: u8 = 8;
+pub(crate) const QUICK_ACKS: u8 = 8;
 
 /// Why a segment is worked on no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl<P: Port> Tcp<P> {
         self.check_ack(index, segment)?;
         // It is the peer's: what it says of itself is believed from here on.
         let hot = &mut self.tcbs[index];
-        hot.last_rx_ms = self.now_ms;
+        hot.hear(self.now_ms, self.settings.delayed_ack_ms);
         hot.probes = 0;
         // The next hop is whence the last good segment came.
         if self.links.get(hot.link) != arrival.link
@@ -137,6 +137,7 @@ impl<P: Port> Tcp<P> {
         if data && !segment.flags.has(Flags::RST) {
             // RFC 5681 4.2: what is old or leaves a gap is acknowledged at once.
             hot.facts.set(Facts::ACK_NOW);
+            hot.quick_acks = 0;
             self.list(index);
         }
         Part { seq: start, skip: start.since(first) as usize, len, fin }
@@ -147,6 +148,7 @@ impl<P: Port> Tcp<P> {
         if segment.len > 0 || segment.flags.has(Flags::FIN) {
             // The peer sends again what was received: our ACK was lost, and the next must not be late.
             self.tcbs[index].facts.set(Facts::ACK_NOW);
+            self.tcbs[index].quick_acks = 0;
             self.list(index);
         } else {
             self.challenge(index);
@@ -307,7 +309,7 @@ impl<P: Port> Tcp<P> {
     }
 
     /// RFC 5681 4.2, RFC 9293 3.8.6.3: every second segment is acknowledged, whatever its size (a device with small
-    /// buffers sends two and waits), the first few at once, the rest within the delay.
+    /// buffers sends two and waits), the first few and those after a loss at once, the rest within the delay.
     #[inline]
     pub(crate) fn owe_ack(&mut self, index: u32) {
         let key = self.tcbs.key(index);
@@ -339,8 +341,16 @@ impl<P: Port> Tcp<P> {
         if gap_filled && !had_kept {
             self.owe_ack(index);
         } else {
-            hot.facts.set(Facts::ACK_NOW);
-            self.list(index);
+            // The peer recovers with a small window: what comes next may be all that it may send.
+            hot.quick_acks = 0;
+            if gap_filled {
+                hot.facts.set(Facts::ACK_NOW);
+                self.list(index);
+            } else {
+                // RFC 5681 4.2: the peer counts duplicates, or takes its time from them, and some get lost; one for a
+                // whole burst would often leave it to its time-out.
+                self.send_ack(index);
+            }
         }
         let next = self.tcbs[index].rcv_nxt;
         if let Some(cold) = self.cold_of(index)

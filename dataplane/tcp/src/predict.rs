@@ -83,7 +83,7 @@ impl<P: Port> Tcp<P> {
             hot.snd_wl1 = plain.seq;
             hot.snd_wnd_max = hot.snd_wnd_max.max(hot.snd_wnd);
         }
-        hot.last_rx_ms = self.now_ms;
+        hot.hear(self.now_ms, self.settings.delayed_ack_ms);
         hot.probes = 0;
         if advances {
             let flight = hot.flight();

@@ -1,6 +1,7 @@
 //! The state of a connection. What every segment touches is in 128 bytes, two cache lines ([`Hot`]); what only loss,
 //! reordering and bulk need is in [`Cold`], which a connection has while it needs it.
 
+use crate::input::QUICK_ACKS;
 use crate::seq::Seq;
 
 /// The state of a connection, RFC 9293 3.3.2. LISTEN has no block; SYN-RECEIVED of a passive open and TIME-WAIT have
@@ -272,6 +273,16 @@ impl Hot {
     pub(crate) const fn payload_max(&self) -> u32 {
         let options = if self.facts.has(Facts::TIMESTAMPS) { crate::segment::TIMESTAMP_BYTES } else { 0 };
         self.mss as u32 - options as u32
+    }
+
+    /// A segment came. After a pause longer than an ACK may be delayed, the first is acknowledged at once: nothing has
+    /// come on its heels for a while, and it may be all that a peer that recovers from a loss may send.
+    #[inline]
+    pub(crate) fn hear(&mut self, now_ms: u32, pause_ms: u32) {
+        if now_ms.wrapping_sub(self.last_rx_ms) > pause_ms {
+            self.quick_acks = self.quick_acks.min(QUICK_ACKS - 1);
+        }
+        self.last_rx_ms = now_ms;
     }
 
     #[inline]

@@ -27,6 +27,8 @@ pub(crate) enum Step {
     Established(Written),
     /// After so many milliseconds this comes in.
     In(u64, Written),
+    /// The same, in one turn with what comes in next.
+    With(u64, Written),
     /// After so many milliseconds, not sooner, this goes out.
     Out(u64, Written),
     /// Nothing goes out for so long.
@@ -107,6 +109,7 @@ fn step(line: &str) -> Option<Step> {
             let (direction, rest) = rest.trim().split_once(' ')?;
             match direction {
                 "<" => Step::In(ms, written(rest)?),
+                "<+" => Step::With(ms, written(rest)?),
                 ">" => Step::Out(ms, written(rest)?),
                 _ => return None,
             }

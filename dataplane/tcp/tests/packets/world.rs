@@ -38,6 +38,8 @@ struct World {
     got: usize,
     unread: usize,
     holding: bool,
+    /// What comes in next is taken in the same turn as what came last.
+    together: bool,
     closing: Option<Ending>,
     ended: Option<StreamEnd>,
     /// What came out and was not looked at, with its time.
@@ -84,6 +86,7 @@ pub(crate) fn run(lines: &[Line]) -> Result<(), String> {
         got: 0,
         unread: 0,
         holding: false,
+        together: false,
         closing: None,
         ended: None,
         sent: VecDeque::new(),
@@ -109,13 +112,18 @@ impl World {
         match step {
             Step::Set(..) => {}
             Step::Established(syn) => self.establish(syn)?,
-            Step::In(ms, written) => {
-                self.pass(*ms)?;
+            Step::In(ms, written) | Step::With(ms, written) => {
+                if !std::mem::take(&mut self.together) {
+                    self.pass(*ms)?;
+                }
                 if let Some((at, segment)) = self.sent.front() {
                     return Err(format!("nothing was to go out, and at {at:?} did {segment:?}"));
                 }
                 self.put_in(written);
-                self.turn();
+                match step {
+                    Step::With(..) => self.together = true,
+                    _ => self.turn(),
+                }
             }
             Step::Out(ms, written) => self.expect(*ms, written)?,
             Step::Quiet(ms) => {
