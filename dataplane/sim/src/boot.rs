@@ -7,7 +7,7 @@ use pelton_broker::router::ShardMask;
 use pelton_shard::{Shard, StoragePort};
 use pelton_storage_ops::Loaded;
 
-use crate::streams::SimStreams;
+use crate::transport::Transport;
 
 /// How far a shard is with its loading.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Boot {
 
 impl Boot {
     /// A shard begins to load what comes by its port.
-    pub(crate) fn begin(shard: &mut Shard<SimStreams>, port: StoragePort) -> Self {
+    pub(crate) fn begin(shard: &mut Shard<Transport>, port: StoragePort) -> Self {
         let found = port.loaded.clone();
         shard.attach(port);
         Self { found, ended: false, is_loaded: false }
@@ -30,7 +30,7 @@ impl Boot {
     /// Loads some, and takes in what storage and the other shards say meanwhile. Returns the shards to wake.
     pub(crate) fn step(
         &mut self,
-        shard: &mut Shard<SimStreams>,
+        shard: &mut Shard<Transport>,
         rng: &mut Rng,
         mono: Mono,
         wall: Wall,

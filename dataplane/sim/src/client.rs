@@ -20,6 +20,11 @@ pub use actions::{SubscribeWish, Wish};
 use crash::Crashed;
 pub use will::{WillFate, WillRecord};
 
+/// How soon the broker notices the end of a connection.
+const NOTICED_MS: u64 = 40_000;
+/// How soon it does while TCP below has bad links: its probes and retransmissions come ever less often.
+const NOTICED_OVER_TCP_MS: u64 = 250_000;
+
 /// What a client is for its whole life.
 #[derive(Clone, Debug)]
 pub struct Profile {
@@ -169,6 +174,8 @@ pub struct Client {
     /// The last connection's end, if it was this client's doing or was seen by it.
     left_at: Mono,
     left_for_sure: bool,
+    /// The broker notices within so many milliseconds that a connection has ended.
+    noticed_ms: u64,
     /// When the last connection that got CONNACK was opened.
     last_live_at: Mono,
     /// It does not connect before: a CONNECT that was given up may still be under way.
@@ -204,6 +211,7 @@ impl Client {
             unsure: false,
             left_at: Mono(0),
             left_for_sure: true,
+            noticed_ms: NOTICED_MS,
             last_live_at: Mono(0),
             not_before: Mono(0),
             disturbed_until: Mono(0),
@@ -505,6 +513,8 @@ impl Client {
         }
         // While the client did not look the broker may have had a reason of its own.
         let by_broker = by_broker || self.profile.keep_alive != 0 || may_be_cut_off;
+        let slow = stage.plan.tcp.is_some() && !stage.healing;
+        self.noticed_ms = if slow { NOTICED_OVER_TCP_MS } else { NOTICED_MS };
         self.left_for_sure = certain && !by_broker && !link.disturbed;
         if self.profile.expiry_seconds == 0 {
             self.end_session(stage);

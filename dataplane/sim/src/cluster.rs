@@ -10,26 +10,28 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use pelton_base::{HashKey, Mono, Rng, Wall};
+use pelton_base::{ByteStreams, HashKey, Mono, Rng, Wall};
 use pelton_broker::counters::{Dropped, Tally};
 use pelton_broker::holdings::Held;
 use pelton_broker::{Broker, Settings, Setup};
 use pelton_shard::{Command, Shard, narrow_mesh};
 use pelton_storage_ops::Failure;
+use pelton_tcp::Usage;
 
 use crate::boot::Boot;
+use crate::carrier::Carrier;
 use crate::disk::{Disk, Slowness};
 use crate::ledger::Step;
-use crate::network::Network;
+use crate::network::ConnId;
 use crate::plan::Harsh;
 use crate::stage::{Event, Stage};
-use crate::streams::SimStreams;
+use crate::transport::Transport;
 
 /// What a shard still holds that it should not: its number, the thing, how much.
 pub type Leftover = (u16, &'static str, usize);
 
 struct Seat {
-    shard: Shard<SimStreams>,
+    shard: Shard<Transport>,
     commands: Sender<Command>,
     /// It is still being loaded.
     boot: Option<Boot>,
@@ -56,7 +58,7 @@ pub struct Cluster {
     disk: Option<Disk>,
     settings: Arc<Settings>,
     key: HashKey,
-    network: Rc<RefCell<Network>>,
+    network: Rc<RefCell<Carrier>>,
     /// What was counted by those that have ended.
     past: Tally,
 }
@@ -68,7 +70,7 @@ impl Cluster {
         settings: &Settings,
         harsh: Harsh,
         rng: &mut Rng,
-        network: &Rc<RefCell<Network>>,
+        network: &Rc<RefCell<Carrier>>,
         mono: Mono,
         wall: Wall,
     ) -> Self {
@@ -109,8 +111,8 @@ impl Cluster {
                     mono,
                     wall,
                 };
-                let streams = SimStreams::new(self.network.clone(), number);
-                let shard = Shard::new(setup, streams, mesh, inbox);
+                let transport = self.network.borrow_mut().transport(number);
+                let shard = Shard::new(setup, transport, mesh, inbox);
                 Seat { shard, commands, boot: None, due: None, number: turns, away_until: Mono(0) }
             })
             .collect();
@@ -361,6 +363,24 @@ impl Cluster {
             );
         }
         left
+    }
+
+    /// What shards' stacks still hold when everything has ended.
+    pub fn stacks(&mut self) -> Vec<String> {
+        let mut left = Vec::new();
+        for (number, seat) in self.seats.iter_mut().enumerate() {
+            let Some(streams) = seat.shard.transport().tcp() else { continue };
+            let (usage, waits) = (streams.stack().usage(), streams.next_timeout());
+            if usage != Usage::default() || waits.is_some() {
+                left.push(format!("the stack of shard {number}: {usage:?}, waits for {waits:?}"));
+            }
+        }
+        left
+    }
+
+    /// What shards' transports counted, one after the other.
+    pub fn figures(&mut self) -> Vec<Vec<(&'static str, u64)>> {
+        self.seats.iter_mut().map(|seat| seat.shard.transport().figures()).collect()
     }
 
     /// Things that are bounded by others.

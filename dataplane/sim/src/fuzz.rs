@@ -291,7 +291,8 @@ impl Attack {
             self.world.cluster.leftovers().into_iter().filter(|(_, what, _)| *what != "retained").collect();
         require!(left.is_empty(), "left over after everybody has gone: {left:?}");
         let network = self.world.stage.network.borrow();
-        require!(network.is_empty(), "connections are left over: {:?}", network.remaining());
+        let remaining = network.remaining();
+        require!(remaining.is_empty(), "connections are left over: {remaining:?}");
         Ok(())
     }
 }

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+pub mod carrier;
 pub mod churn;
 pub mod client;
 pub mod cluster;
@@ -28,6 +29,8 @@ pub mod plan;
 pub mod run;
 pub mod stage;
 pub mod streams;
+pub mod tcp;
+pub mod transport;
 pub mod verdict;
 pub mod world;
 

@@ -4,10 +4,12 @@
 use pelton_sim::{churn, fuzz, plan::Plan, run, world::Report};
 
 const USAGE: &str = "\
-usage: pelton-sim seed N [--trace] [--plan] [--disk | --disasters | --shut-down]  play one seed; --trace says what happens
-       pelton-sim hunt --from N --count N [--disk | --disasters | --shut-down]  play many seeds, stop at ten that fail
+usage: pelton-sim seed N [--trace] [--plan] [HOW]  play one seed; --trace says what happens
+       pelton-sim hunt --from N --count N [HOW]     play many seeds, stop at ten that fail
        pelton-sim churn [--seconds N] [--from N]    an hour of clients that come and go; prints memory
-       pelton-sim fuzz [--packets N] [--from N]     damaged packets against live shards, with a canary";
+       pelton-sim fuzz [--packets N] [--from N]     damaged packets against live shards, with a canary
+HOW: --disk | --disasters | --shut-down
+     | --tcp [--clients N] [--messages N]           our TCP below, on bad links; 50 clients, 1,000 messages";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -15,7 +17,7 @@ fn main() {
     let failed = match words.as_slice() {
         ["seed", number, options @ ..] => play(parse(number), options),
         ["hunt", options @ ..] => {
-            hunt(option(options, "--from", 1), option(options, "--count", 1_000), how(options))
+            hunt(option(options, "--from", 1), option(options, "--count", 1_000), &how(options).0)
         }
         ["churn", options @ ..] => {
             come_and_go(option(options, "--from", 1), option(options, "--seconds", 3_600))
@@ -47,18 +49,23 @@ fn option(options: &[&str], name: &str, default: u64) -> u64 {
     }
 }
 
-type Play = fn(u64, bool) -> Result<Report, String>;
+type Play = Box<dyn Fn(u64, bool) -> Result<Report, String>>;
 
 /// How a seed is played, and what it decides.
-fn how(options: &[&str]) -> (Play, fn(Plan) -> Plan) {
-    if options.contains(&"--disasters") {
-        (run::in_disasters, Plan::in_disasters)
+fn how(options: &[&str]) -> (Play, Box<dyn Fn(Plan) -> Plan>) {
+    if options.contains(&"--tcp") {
+        let clients = option(options, "--clients", 50) as usize;
+        let messages = option(options, "--messages", 1_000) as u32;
+        let play = move |seed, trace| run::over_tcp(seed, clients, messages, trace);
+        (Box::new(play), Box::new(move |plan| plan.over_tcp(clients, messages)))
+    } else if options.contains(&"--disasters") {
+        (Box::new(run::in_disasters), Box::new(Plan::in_disasters))
     } else if options.contains(&"--disk") {
-        (run::on_disk, Plan::on_disk)
+        (Box::new(run::on_disk), Box::new(Plan::on_disk))
     } else if options.contains(&"--shut-down") {
-        (run::until_shut_down, |plan| plan)
+        (Box::new(run::until_shut_down), Box::new(|plan| plan))
     } else {
-        (run::seed, |plan| plan)
+        (Box::new(run::seed), Box::new(|plan| plan))
     }
 }
 
@@ -79,13 +86,13 @@ fn play(seed: u64, options: &[&str]) -> bool {
     }
 }
 
-fn hunt(from: u64, count: u64, (play, _): (Play, fn(Plan) -> Plan)) -> bool {
+fn hunt(from: u64, count: u64, play: &Play) -> bool {
     let (mut failures, mut steps, mut messages, mut deliveries, mut ms) = (0, 0, 0, 0, 0);
     let (mut crashes, mut undone, mut faults, mut jumps) = (0, 0, 0, 0);
     let mut played = 0;
     for seed in from..from + count {
         played += 1;
-        match play(seed, false) {
+        match play_as(seed, false, options) {
             Ok(report) => {
                 steps += report.steps;
                 messages += report.messages;

@@ -9,6 +9,7 @@ use pelton_mqtt::QoS;
 use crate::disaster::Disasters;
 use crate::disk::Slowness;
 use crate::network::Weather;
+use crate::tcp::TcpPlan;
 
 /// Everything that is fixed for a run.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub struct Plan {
     pub retained_before: u32,
     /// How slow the disk is, if there is one.
     pub disk: Option<Slowness>,
+    /// Our TCP is below, over links like these.
+    pub tcp: Option<TcpPlan>,
     /// Shards that fall far behind.
     pub harsh: Harsh,
     /// What goes wrong with process, disk and clock.
@@ -139,6 +142,7 @@ impl Plan {
             expiry_per_mille: if rng.chance(300) { 200 } else { 0 },
             retained_before: if crowded_retained { 1_500 } else { 0 },
             disk: None,
+            tcp: None,
             harsh: Harsh::NONE,
             disasters: None,
         };
@@ -185,6 +189,26 @@ impl Plan {
             garbage: 0,
             kick: 0,
         };
+        self
+    }
+
+    /// The same over our TCP: at least three shards, `clients` clients and enough to do for `messages` messages.
+    #[must_use]
+    pub fn over_tcp(mut self, clients: usize, messages: u32) -> Self {
+        let rng = &mut Rng::with_seed(self.seed ^ 0x6f_76_65_72);
+        self.tcp = Some(TcpPlan::of_seed(self.seed));
+        self.shards = self.shards.max(3);
+        self.clients = clients;
+        self.harsh.away_us_max = self.harsh.away_us_max.min(10_000);
+        self.pause_us_max = [100_000, 1_000_000, 4_000_000][rng.below(3) as usize];
+        self.payload_bytes_max = [20, 200, 200, 3_000][rng.below(4) as usize];
+        self.retained_before = 0;
+        self.weights.publish = 60;
+        self.weights.subscribe = self.weights.subscribe.min(8);
+        // A burst has four and a half on the average, and about half of what is done is one.
+        self.actions = messages * 4 / 9 + clients as u32;
+        // CONNECT may take its time.
+        self.settings.connect_timeout_ms = 600_000;
         self
     }
 

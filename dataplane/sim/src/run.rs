@@ -21,6 +21,15 @@ pub fn until_shut_down(seed: u64, trace: bool) -> Result<Report, String> {
     play(Plan::of_seed(seed), trace, " --shut-down", World::play_until_shut_down)
 }
 
+/// Plays a seed over our TCP, with so many clients and about so many messages.
+///
+/// # Errors
+/// As [`seed`].
+pub fn over_tcp(seed: u64, clients: usize, messages: u32, trace: bool) -> Result<Report, String> {
+    let option = format!(" --tcp --clients {clients} --messages {messages}");
+    play(Plan::of_seed(seed).over_tcp(clients, messages), trace, &option, World::play)
+}
+
 /// Plays a seed with a disk behind the shards.
 ///
 /// # Errors

@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use pelton_base::{Mono, Rng, Wall};
 
+use crate::carrier::Carrier;
 use crate::disaster::Disaster;
 use crate::ledger::{Ledger, Step};
-use crate::network::{ConnId, Network, Way};
+use crate::network::{ConnId, Way};
 use crate::plan::Plan;
 
 /// What happens at a time.
@@ -16,6 +17,10 @@ use crate::plan::Plan;
 pub enum Event {
     /// Something arrives on a connection.
     Arrive(ConnId, Way),
+    /// Frames are due on a link, or a stack of the clients'.
+    Wire,
+    /// The machine stands still for so many milliseconds.
+    Freeze(u64),
     /// A shard takes a turn, if this is still the turn it waits for.
     Turn(u16, u64),
     /// The disk commits.
@@ -75,7 +80,7 @@ pub struct Stage {
     /// The run's randomness, but for the network's.
     pub rng: Rng,
     /// The network.
-    pub network: Rc<RefCell<Network>>,
+    pub network: Rc<RefCell<Carrier>>,
     /// What was published and received.
     pub ledger: Ledger,
     /// What is to come.

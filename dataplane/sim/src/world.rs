@@ -13,12 +13,14 @@ use pelton_broker::settings::QueuePolicy;
 use pelton_mqtt::{QoS, SubscribeOptions, Version};
 use pelton_shard::Command;
 
+use crate::carrier::Carrier;
 use crate::client::{Client, Profile, SubscribeWish, Wish};
 use crate::cluster::Cluster;
 use crate::ledger::{Ledger, Verdict, require};
 use crate::network::{Network, ToClient, Weather};
 use crate::plan::Plan;
 use crate::stage::{Calendar, Event, Stage};
+use crate::tcp::TcpNetwork;
 use crate::verdict;
 
 /// Events in one run, beyond which it is taken not to end.
@@ -82,15 +84,25 @@ pub struct World {
     pub clients: Vec<Client>,
     /// Draws what goes wrong.
     pub(crate) fate: Rng,
+    due: Vec<(Mono, Event)>,
+    woken: Vec<u16>,
 }
 
 impl World {
     /// A world as its plan says, with nobody connected yet.
     pub fn new(plan: Plan, trace: bool) -> Self {
         let mut rng = Rng::with_seed(plan.seed);
-        let network = Rc::new(RefCell::new(Network::new(plan.shards, rng.fork(), plan.weather)));
+        let now = Mono::from_ms(1_000);
+        let carrier = match &plan.tcp {
+            Some(tcp) => Carrier::Tcp(Box::new(TcpNetwork::new(plan.shards, rng.fork(), tcp.clone(), now))),
+            None => {
+                let network = Network::new(plan.shards, rng.fork(), plan.weather);
+                Carrier::Memory(Rc::new(RefCell::new(network)))
+            }
+        };
+        let network = Rc::new(RefCell::new(carrier));
         let mut stage = Stage {
-            now: Mono::from_ms(1_000),
+            now,
             step: 0,
             network: network.clone(),
             ledger: Ledger::default(),
@@ -124,7 +136,7 @@ impl World {
             cluster.wake(&mut stage, shard);
         }
         let fate = Rng::with_seed(stage.plan.seed ^ 0x66_61_74_65);
-        Self { stage, cluster, clients, fate }
+        Self { stage, cluster, clients, fate, due: Vec::new(), woken: Vec::new() }
     }
 
     /// Plays the whole run.
@@ -188,7 +200,7 @@ impl World {
         (stage.ledger, stage.calendar, stage.opened_by) =
             (Ledger::default(), Calendar::default(), BTreeMap::new());
         (stage.healing, stage.actions_left) = (false, stage.plan.actions);
-        stage.network.borrow_mut().weather = stage.plan.weather;
+        stage.network.borrow_mut().set_weather(stage.plan.weather);
         cluster.turn_delay_us_max = stage.plan.turn_delay_us_max;
         cluster.turn_stall_per_mille = stage.plan.turn_stall_per_mille;
         cluster.harsh = stage.plan.harsh;
@@ -247,6 +259,8 @@ impl World {
         let Self { stage, cluster, clients, .. } = self;
         match event {
             Event::Arrive(conn, way) => stage.network.borrow_mut().arrive(conn, way),
+            Event::Wire => {}
+            Event::Freeze(ms) => freeze(stage, ms),
             Event::Turn(shard, number) => cluster.turn(stage, shard, number),
             Event::Commit => cluster.commit(stage),
             Event::Act(index) => self.act(index),
@@ -292,18 +306,18 @@ impl World {
     /// What the network has for the calendar, the shards and the clients.
     fn settle(&mut self) -> Verdict {
         loop {
-            let (due, woken, to_client) = {
+            let to_client = {
                 let network = &mut *self.stage.network.borrow_mut();
-                let due = std::mem::take(&mut network.due);
-                (due, std::mem::take(&mut network.woken), network.next_for_client())
+                network.settle(&mut self.due, &mut self.woken);
+                network.next_for_client()
             };
-            for (at, conn, way) in due {
-                self.stage.calendar.enter(at, Event::Arrive(conn, way));
+            for (at, event) in self.due.drain(..) {
+                self.stage.calendar.enter(at, event);
             }
-            for shard in woken {
+            for shard in self.woken.drain(..) {
                 self.cluster.wake(&mut self.stage, shard);
             }
-            let Some((conn, what)) = to_client else { return Ok(()) };
+            let Some((conn, what)) = to_client else { return self.stage.network.borrow().check() };
             let Some(&index) = self.stage.opened_by.get(&conn) else { continue };
             let client = &mut self.clients[index];
             match what {
@@ -386,21 +400,32 @@ impl World {
             let rng = self.fate.fork();
             self.cluster.roughen(rng, disasters.lazy);
         }
+        self.stage.network.borrow_mut().trouble();
+        self.plan_freezes();
         let until = self.stage.now.plus_ms(TROUBLE_MS_MAX);
         self.run(until, |world| world.stage.actions_left == 0)?;
         Ok(())
+    }
+
+    /// When the machine is to stand still.
+    fn plan_freezes(&mut self) {
+        let Some((count, ms_max)) = self.stage.plan.tcp.as_ref().map(|tcp| tcp.jumps) else { return };
+        for _ in 0..count {
+            let ms = self.stage.rng.between(1, ms_max);
+            self.stage.soon(2_000_000, Event::Freeze(ms));
+        }
     }
 
     fn heal(&mut self) -> Verdict {
         self.stage.say(|| "everything heals".to_owned());
         self.stage.healing = true;
         self.spare();
-        self.stage.network.borrow_mut().weather = Weather {
+        self.stage.network.borrow_mut().set_weather(Weather {
             delay_us_max: 200,
             piece_bytes_max: 1_400,
             stall_per_mille: 0,
             buffer_bytes: (20_000, 20_000),
-        };
+        });
         self.cluster.turn_stall_per_mille = 0;
         self.cluster.harsh.away_per_mille = 0;
         self.cluster.turn_delay_us_max = self.cluster.turn_delay_us_max.min(100);
@@ -557,8 +582,27 @@ impl World {
         require!(left.is_empty(), "left over after everybody has gone: {left:?}");
         let stored = self.cluster.stored();
         require!(stored == (0, 0), "stored after everybody has gone, sessions and retained: {stored:?}");
-        let network = self.stage.network.borrow();
-        require!(network.is_empty(), "connections are left over: {:?}", network.remaining());
+        // Past what TCP remembers of connections that have ended.
+        let rest_ms = self.stage.network.borrow().rest_ms();
+        self.run_for(rest_ms)?;
+        let mut remaining = self.stage.network.borrow().remaining();
+        remaining.extend(self.cluster.stacks());
+        require!(remaining.is_empty(), "left over when all connections have ended: {remaining:?}");
         Ok(())
     }
+}
+
+/// The machine stands still, and its clock jumps when it goes on; the wall clock may be set, too.
+fn freeze(stage: &mut Stage, ms: u64) {
+    if stage.healing {
+        return;
+    }
+    stage.now = stage.now.plus_ms(ms);
+    stage.network.borrow_mut().set_now(stage.now);
+    // Messages that expire do so by the wall clock.
+    if stage.plan.tcp.as_ref().is_some_and(|tcp| tcp.wall_jumps) && stage.plan.expiry_per_mille == 0 {
+        let ms = stage.rng.below(200_000_000) as i64 - 100_000_000;
+        stage.ledger.jumps.push((stage.now, ms));
+    }
+    stage.say(|| format!("the machine stands still for {ms} ms"));
 }

@@ -78,11 +78,11 @@ impl Client {
         if ledger.elapsed_ms(earliest_end, stage.now).1 < expiry_ms && !may_run_on {
             require!(present, "the session is gone, {} s before it expires", expiry_ms / 1_000);
         }
-        // The broker notices within half a minute, whatever the network does.
+        // The broker notices within half a minute, whatever the network does, but for TCP over bad links.
         // A process that is told of the end of another only by its store counts from its own beginning.
         let latest_end = ledger.crashes.last().map_or(self.left_at, |crash| self.left_at.max(crash.at));
         let jumped = ledger.jumps.iter().any(|&(at, ms)| ms < 0 && at >= self.last_live_at);
-        if latest_end.plus_ms(expiry_ms + 40_000) < opened_at && !jumped {
+        if latest_end.plus_ms(expiry_ms + self.noticed_ms) < opened_at && !jumped {
             require!(!present, "the session is there, long after it expired");
         }
         Ok(())

@@ -1,0 +1,332 @@
+//! The broker over our own TCP: a stack under each shard, a port and a bad link under each stack, and the clients' hosts
+//! behind a switch at the other ends. The switch takes a client's frames to a shard by its port, whatever shard its
+//! session belongs to: connections move between stacks, and their frames are handed from stack to stack.
+//!
+//! ```text
+//! clients > our stack or smoltcp > switch > link > port > our stack > shard
+//! ```
+//!
+//! What is held against what ([`record`]): every byte that a client's or a shard's stream hands out is the byte that was
+//! sent at that place; a stream that ends in order has handed out all; a connection is accepted once and ends once, and
+//! is never given up. In the end ([`TcpNetwork::remaining`], [`crate::cluster`]) no stack may have a connection, a
+//! record, a timer, a frame or anything to wait for.
+
+mod foreign;
+mod link;
+mod own;
+mod record;
+mod streams;
+mod trouble;
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use pelton_base::{Mono, Rng};
+use pelton_packet::{Interface, MacAddress, Port};
+use pelton_tcp::{Relays, Tcp, relays};
+
+use crate::network::{ConnId, ToClient};
+use crate::stage::Event;
+use crate::transport::Transport;
+use foreign::ForeignHost;
+use link::{Holes, HostPort, Link, ShardPort, tcp_ports};
+use own::OwnHost;
+use record::Records;
+pub use streams::TcpStreams;
+pub use trouble::TcpPlan;
+use trouble::{Trouble, kind};
+
+const SERVER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
+const FOREIGN_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 3]);
+const LISTENER: u16 = 1883;
+const FIRST_PORT: u16 = 2_000;
+
+fn server_address(v6: bool) -> SocketAddr {
+    let (v4, six) = ([10, 0, 0, 1], [0xfd00, 0, 0, 0, 0, 0, 0, 1]);
+    if v6 { (six, LISTENER).into() } else { (v4, LISTENER).into() }
+}
+
+fn client_address(v6: bool, foreign: bool, port: u16) -> SocketAddr {
+    let (v4, six) = ([10, 0, 0, if foreign { 3 } else { 2 }], [0xfd00, 0, 0, 0, 0, 0, 0, 2]);
+    if v6 { (six, port).into() } else { (v4, port).into() }
+}
+
+/// Clients, switch and links.
+#[derive(Debug)]
+pub struct TcpNetwork {
+    plan: TcpPlan,
+    rng: Rng,
+    now: Mono,
+    links: Vec<Link>,
+    relays: Vec<Option<Relays>>,
+    holes: Rc<RefCell<Holes>>,
+    own: OwnHost,
+    foreign: Option<ForeignHost>,
+    records: Rc<RefCell<Records>>,
+    to_client: VecDeque<(ConnId, ToClient)>,
+    woken: BTreeSet<u16>,
+    trouble: Option<Trouble>,
+    next: ConnId,
+    next_port: u16,
+    /// When the world is to come back, as it was told.
+    told: Mono,
+}
+
+impl TcpNetwork {
+    /// A network between clients and `shards` shards, kind at first.
+    pub fn new(shards: u16, mut rng: Rng, plan: TcpPlan, now: Mono) -> Self {
+        let links: Vec<Link> = (0..shards).map(|_| Link::new(plan.memory, (rng.u64(), rng.u64()))).collect();
+        let holes = Rc::<RefCell<Holes>>::default();
+        let addresses = [false, true].map(|v6| client_address(v6, false, 0));
+        let own =
+            OwnHost::new(HostPort::new(&links, &holes), &addresses, plan.client.clone(), rng.u64(), now);
+        let foreign = (plan.foreign != 0)
+            .then(|| ForeignHost::new(HostPort::new(&links, &holes), plan.foreign_bytes, rng.u64(), now));
+        let mut network = Self {
+            relays: relays(shards).into_iter().map(Some).collect(),
+            own,
+            foreign,
+            links,
+            holes,
+            records: Rc::default(),
+            to_client: VecDeque::new(),
+            woken: BTreeSet::new(),
+            trouble: None,
+            next: 1,
+            next_port: 0,
+            told: Mono::NEVER,
+            now,
+            plan,
+            rng,
+        };
+        network.heal();
+        network
+    }
+
+    /// The stack of a shard, to be made once for each.
+    pub(crate) fn transport(&mut self, shard: u16) -> Transport {
+        let interface = Interface {
+            mac: SERVER_MAC,
+            addresses: [false, true].map(|v6| server_address(v6).ip()).to_vec(),
+        };
+        let port = ShardPort(self.links[usize::from(shard)].far.clone());
+        let settings = self.plan.server.clone();
+        let mut tcp = Tcp::new(port, interface, &[LISTENER], settings, self.rng.u64(), self.now);
+        if let Some(relays) = self.relays[usize::from(shard)].take() {
+            tcp.join(relays);
+        }
+        Transport::Tcp(Box::new(TcpStreams::new(tcp, self.records.clone())))
+    }
+
+    pub(crate) fn set_now(&mut self, now: Mono) {
+        self.now = now;
+    }
+
+    // ---- clients -----------------------------------------------------------------------------------------
+
+    pub(crate) fn client_connect(&mut self, shard: u16) -> ConnId {
+        let id = self.next;
+        self.next += 1;
+        let foreign = self.foreign.is_some() && self.rng.chance(self.plan.foreign);
+        let v6 = !foreign && self.rng.chance(self.plan.v6);
+        let shards = self.links.len() as u16;
+        for tried in 1.. {
+            self.next_port = (self.next_port + 1) % self.plan.ports;
+            if tried % self.plan.ports == 0 {
+                // All are in use, or remembered.
+                self.plan.ports += 20;
+            }
+            let first = FIRST_PORT.next_multiple_of(shards);
+            let port = first + self.next_port * shards + shard;
+            if self.holes.borrow_mut().has(port, self.now) {
+                continue;
+            }
+            let (local, remote) = (client_address(v6, foreign, port), server_address(v6));
+            let opened = match &mut self.foreign {
+                Some(host) if foreign => host.connect(id, local, remote),
+                _ => self.own.connect(id, (local, remote), self.now),
+            };
+            if opened {
+                self.records.borrow_mut().open(id, local);
+                break;
+            }
+        }
+        id
+    }
+
+    fn foreign(&mut self, id: ConnId) -> Option<&mut ForeignHost> {
+        self.foreign.as_mut().filter(|host| host.has(id))
+    }
+
+    pub(crate) fn is_open(&self, id: ConnId) -> bool {
+        self.own.is_open(id) || self.foreign.as_ref().is_some_and(|host| host.is_open(id))
+    }
+
+    pub(crate) fn client_send(&mut self, id: ConnId, bytes: &[u8]) {
+        let records = self.records.clone();
+        let records = &mut *records.borrow_mut();
+        match self.foreign(id) {
+            Some(host) => host.send(id, bytes, records),
+            None => self.own.send(id, bytes, records),
+        }
+    }
+
+    pub(crate) fn client_close(&mut self, id: ConnId) {
+        let now = self.now;
+        match self.foreign(id) {
+            Some(host) => host.close(id),
+            None => self.own.close(id, now),
+        }
+    }
+
+    pub(crate) fn client_reset(&mut self, id: ConnId) {
+        let now = self.now;
+        match self.foreign(id) {
+            Some(host) => host.reset(id),
+            None => self.own.reset(id, now),
+        }
+    }
+
+    /// All of a connection's frames vanish for a while; then its client's host does not know it.
+    pub(crate) fn cut(&mut self, id: ConnId, found_ms: u64) {
+        let until = self.now.plus_ms(found_ms.min(8_000));
+        let port = self.records.borrow().peer(id).map(|peer| peer.port());
+        if let Some(port) = port {
+            self.holes.borrow_mut().dig(port, until);
+        }
+        self.client_reset(id);
+    }
+
+    pub(crate) fn client_reads(&mut self, id: ConnId, reads: bool) {
+        match self.foreign.as_mut().filter(|host| host.has(id)) {
+            Some(host) => host.reads(id, reads),
+            None => self.own.reads(id, reads, &mut self.to_client),
+        }
+    }
+
+    pub(crate) fn next_for_client(&mut self) -> Option<(ConnId, ToClient)> {
+        self.to_client.pop_front()
+    }
+
+    // ---- the world ---------------------------------------------------------------------------------------
+
+    /// The links get bad.
+    pub(crate) fn trouble(&mut self) {
+        self.trouble = Some(Trouble::new(self.plan.clone(), self.rng.fork(), self.links.len()));
+        self.told = Mono::NEVER;
+    }
+
+    /// The links heal.
+    pub(crate) fn heal(&mut self) {
+        self.trouble = None;
+        for end in self.links.iter().flat_map(Link::ends) {
+            let end = &mut *end.borrow_mut();
+            end.faulty.faults = kind();
+            end.stuck = false;
+            end.feed();
+        }
+    }
+
+    /// Moves frames as far as they go now, lets the clients' hosts turn, and says when to come back.
+    pub(crate) fn settle(&mut self, events: &mut Vec<(Mono, Event)>, woken: &mut Vec<u16>) {
+        let now = self.now;
+        if self.told <= now {
+            self.told = Mono::NEVER;
+        }
+        if let Some(trouble) = &mut self.trouble
+            && trouble.due().is_some_and(|due| due <= now)
+        {
+            trouble.turn(now, &self.links);
+        }
+        loop {
+            self.move_frames();
+            let records = &mut *self.records.borrow_mut();
+            let mut turned = false;
+            if self.own.due().is_some_and(|due| due <= now) {
+                self.own.turn(now, records, &mut self.to_client);
+                turned = true;
+            }
+            if let Some(host) = &mut self.foreign
+                && host.due().is_some_and(|due| due <= now)
+            {
+                host.turn(now, records, &mut self.to_client);
+                turned = true;
+            }
+            if !turned {
+                break;
+            }
+        }
+        woken.extend(std::mem::take(&mut self.woken));
+        if let Some(due) = self.due() {
+            let due = due.max(now.plus_us(1));
+            if due < self.told {
+                self.told = due;
+                events.push((due, Event::Wire));
+            }
+        }
+    }
+
+    fn move_frames(&mut self) {
+        let now = self.now;
+        for (shard, link) in self.links.iter().enumerate() {
+            if link.far.borrow_mut().pump(now) {
+                self.woken.insert(shard as u16);
+            }
+            let near = &mut *link.near.borrow_mut();
+            near.pump(now);
+            while let Some(frame) = near.next() {
+                let gone = tcp_ports(&frame).is_some_and(|(_, to)| self.holes.borrow_mut().has(to, now));
+                let foreign = frame.get(..6) == Some(&FOREIGN_MAC.0[..]);
+                if !gone {
+                    match &mut self.foreign {
+                        Some(host) if foreign => host.port().deliver(&frame),
+                        _ => self.own.port().deliver(&frame),
+                    }
+                }
+                near.faulty.put(frame);
+            }
+        }
+    }
+
+    /// When there is something to do that no event of the world's brings about.
+    fn due(&self) -> Option<Mono> {
+        let links = self.links.iter().flat_map(Link::ends).filter_map(|end| end.borrow().due());
+        let hosts = [self.own.due(), self.foreign.as_ref().and_then(ForeignHost::due)];
+        links.chain(hosts.into_iter().flatten()).chain(self.trouble.as_ref().and_then(Trouble::due)).min()
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.records.borrow().failure().map_or(Ok(()), |why| Err(why.clone()))
+    }
+
+    pub(crate) fn rest_ms(&self) -> u64 {
+        // A wait may have begun anew.
+        u64::from(self.plan.server.time_wait_ms.max(self.plan.client.time_wait_ms)) * 2
+    }
+
+    /// Whatever the clients' side and the links still have.
+    pub(crate) fn remaining(&self) -> Vec<String> {
+        let mut remaining = Vec::new();
+        self.own.remaining(&mut remaining);
+        if let Some(host) = &self.foreign {
+            host.remaining(&mut remaining);
+        }
+        for (shard, link) in self.links.iter().enumerate() {
+            for (name, end) in ["the switch's", "the shard's"].iter().zip(link.ends()) {
+                let missing = end.borrow().missing();
+                if missing != 0 {
+                    remaining.push(format!("{missing} frames of {name} end of link {shard}"));
+                }
+            }
+        }
+        remaining
+    }
+
+    /// What the clients' stack counted, for reports.
+    pub fn figures(&self) -> Vec<(&'static str, u64)> {
+        self.own.figures()
+    }
+}

@@ -1,0 +1,108 @@
+//! What was sent on each connection, held against what is received: byte by byte, both ways, and complete where a
+//! direction ends in order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use crate::network::{ConnId, Way};
+
+#[derive(Debug, Default)]
+struct Lane {
+    /// Sent and not received.
+    under_way: VecDeque<u8>,
+    received: u64,
+}
+
+#[derive(Debug)]
+struct Record {
+    peer: SocketAddr,
+    up: Lane,
+    down: Lane,
+    accepted: bool,
+}
+
+/// The records of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    all: BTreeMap<ConnId, Record>,
+    /// Which connection a client's address belongs to at present.
+    by_peer: BTreeMap<SocketAddr, ConnId>,
+    failure: Option<String>,
+    /// Bytes received, both ways.
+    pub(crate) bytes: u64,
+}
+
+impl Records {
+    /// A client opens a connection.
+    pub(crate) fn open(&mut self, conn: ConnId, peer: SocketAddr) {
+        let record = Record { peer, up: Lane::default(), down: Lane::default(), accepted: false };
+        self.all.insert(conn, record);
+        self.by_peer.insert(peer, conn);
+    }
+
+    /// A shard accepts one.
+    pub(crate) fn accept(&mut self, peer: SocketAddr) -> ConnId {
+        let Some(&conn) = self.by_peer.get(&peer) else {
+            self.fail(format!("a connection with {peer} was accepted, and nobody is there"));
+            return 0;
+        };
+        if self.all.get_mut(&conn).is_none_or(|record| std::mem::replace(&mut record.accepted, true)) {
+            self.fail(format!("connection {conn} with {peer} was accepted twice"));
+        }
+        conn
+    }
+
+    /// The address that a client opened a connection from.
+    pub(crate) fn peer(&self, conn: ConnId) -> Option<SocketAddr> {
+        self.all.get(&conn).map(|record| record.peer)
+    }
+
+    pub(crate) fn sent(&mut self, conn: ConnId, way: Way, bytes: &[u8]) {
+        if let Some(lane) = self.lane(conn, way) {
+            lane.under_way.extend(bytes);
+        }
+    }
+
+    pub(crate) fn received(&mut self, conn: ConnId, way: Way, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        let Some(lane) = self.lane(conn, way) else { return };
+        let at = lane.received;
+        lane.received += bytes.len() as u64;
+        let same = bytes.len() <= lane.under_way.len()
+            && lane.under_way.drain(..bytes.len()).eq(bytes.iter().copied());
+        if !same {
+            self.fail(format!(
+                "connection {conn}, {way:?}: of {} bytes from {at} on not all are those that were sent",
+                bytes.len()
+            ));
+        }
+    }
+
+    /// A direction has ended by FIN: everything has come.
+    pub(crate) fn ended(&mut self, conn: ConnId, way: Way) {
+        let Some(lane) = self.lane(conn, way) else { return };
+        let (missing, received) = (lane.under_way.len(), lane.received);
+        if missing != 0 {
+            self.fail(format!(
+                "connection {conn}, {way:?}: ended in order after {received} bytes, {missing} are missing"
+            ));
+        }
+    }
+
+    fn lane(&mut self, conn: ConnId, way: Way) -> Option<&mut Lane> {
+        let record = self.all.get_mut(&conn)?;
+        Some(match way {
+            Way::Up => &mut record.up,
+            Way::Down => &mut record.down,
+        })
+    }
+
+    /// Notes what may not be. The first stays.
+    pub(crate) fn fail(&mut self, why: String) {
+        self.failure.get_or_insert(why);
+    }
+
+    pub(crate) fn failure(&self) -> Option<&String> {
+        self.failure.as_ref()
+    }
+}
