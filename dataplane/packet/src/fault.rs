@@ -149,7 +149,8 @@ impl<P: Port> Faulty<P> {
             return false;
         }
         if self.in_burst {
-            self.in_burst = !self.rng.chance(faults.burst_end);
+            // On a link that was made better bursts end.
+            self.in_burst = faults.burst != 0 && !self.rng.chance(faults.burst_end);
         } else {
             self.in_burst = self.rng.chance(faults.burst);
         }

@@ -172,6 +172,14 @@ impl Carrier {
         }
     }
 
+    /// What is known of a connection, for messages on failure.
+    pub fn explain(&self, id: ConnId) -> String {
+        match self {
+            Self::Memory(_) => String::new(),
+            Self::Tcp(network) => network.explain(id),
+        }
+    }
+
     /// Whatever is left over when everything has ended.
     pub fn remaining(&self) -> Vec<String> {
         match self {

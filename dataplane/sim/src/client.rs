@@ -293,7 +293,7 @@ impl Client {
         (!link.input.is_empty()).then(|| "the rest of a packet".to_owned())
     }
 
-    fn link_id(&self) -> ConnId {
+    pub(crate) fn link_id(&self) -> ConnId {
         self.link.as_ref().map_or(0, |link| link.id)
     }
 

@@ -378,6 +378,15 @@ impl Cluster {
         left
     }
 
+    /// What shards' stacks know of a connection, for messages on failure.
+    pub fn explain(&mut self, conn: ConnId) -> String {
+        let explain = |(number, seat): (usize, &mut Seat)| {
+            let known = seat.shard.transport().tcp()?.explain(conn)?;
+            Some(format!("shard {number}: {known}"))
+        };
+        self.seats.iter_mut().enumerate().find_map(explain).unwrap_or_default()
+    }
+
     /// What shards' transports counted, one after the other.
     pub fn figures(&mut self) -> Vec<Vec<(&'static str, u64)>> {
         self.seats.iter_mut().map(|seat| seat.shard.transport().figures()).collect()

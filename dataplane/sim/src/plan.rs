@@ -209,6 +209,8 @@ impl Plan {
         self.actions = messages * 4 / 9 + clients as u32;
         // CONNECT may take its time.
         self.settings.connect_timeout_ms = 600_000;
+        // Nor is silence a reason to end the observer's.
+        self.settings.keep_alive_max = Settings::default().keep_alive_max;
         self
     }
 

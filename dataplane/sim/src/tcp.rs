@@ -43,6 +43,8 @@ const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
 const FOREIGN_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 3]);
 const LISTENER: u16 = 1883;
 const FIRST_PORT: u16 = 2_000;
+/// Ports of smoltcp's connections, for each shard.
+const FOREIGN_PORTS: u16 = 8_000;
 
 fn server_address(v6: bool) -> SocketAddr {
     let (v4, six) = ([10, 0, 0, 1], [0xfd00, 0, 0, 0, 0, 0, 0, 1]);
@@ -71,6 +73,7 @@ pub struct TcpNetwork {
     trouble: Option<Trouble>,
     next: ConnId,
     next_port: u16,
+    next_foreign: u16,
     /// When the world is to come back, as it was told.
     told: Mono,
 }
@@ -97,6 +100,7 @@ impl TcpNetwork {
             trouble: None,
             next: 1,
             next_port: 0,
+            next_foreign: 0,
             told: Mono::NEVER,
             now,
             plan,
@@ -134,13 +138,16 @@ impl TcpNetwork {
         let v6 = !foreign && self.rng.chance(self.plan.v6);
         let shards = self.links.len() as u16;
         for tried in 1.. {
-            self.next_port = (self.next_port + 1) % self.plan.ports;
-            if tried % self.plan.ports == 0 {
+            // smoltcp's sequence numbers do not go on from one connection to the next: it may not come back to a port
+            // that is in TIME-WAIT at the other end.
+            let ports = if foreign { FOREIGN_PORTS } else { self.plan.ports };
+            let next = if foreign { &mut self.next_foreign } else { &mut self.next_port };
+            *next = (*next + 1) % ports;
+            let port = FIRST_PORT.next_multiple_of(shards) + *next * shards + shard;
+            if tried % ports == 0 {
                 // All are in use, or remembered.
                 self.plan.ports += 20;
             }
-            let first = FIRST_PORT.next_multiple_of(shards);
-            let port = first + self.next_port * shards + shard;
             if self.holes.borrow_mut().has(port, self.now) {
                 continue;
             }
@@ -323,6 +330,13 @@ impl TcpNetwork {
             }
         }
         remaining
+    }
+
+    /// What is known of a connection, for messages on failure.
+    pub(crate) fn explain(&self, id: ConnId) -> String {
+        let links: Vec<String> =
+            self.links.iter().flat_map(Link::ends).map(|end| format!("{:?}", end.borrow())).collect();
+        format!("connection {id}: {}; links {links:?}", self.own.explain(id))
     }
 
     /// What the clients' stack counted, for reports.

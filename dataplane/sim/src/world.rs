@@ -347,7 +347,9 @@ impl World {
         }
         let until = self.stage.now.plus_ms(ms);
         let reached = self.run(until, holds)?;
-        require!(reached, "after {} s still not: {what}", ms / 1_000);
+        if !reached {
+            return Err(format!("after {} s still not: {what}: {:?}", ms / 1_000, self.unrest()));
+        }
         Ok(())
     }
 
@@ -441,11 +443,14 @@ impl World {
     }
 
     /// Who waits for what.
-    fn unrest(&self) -> Vec<String> {
+    fn unrest(&mut self) -> Vec<String> {
         let mut unrest = Vec::new();
         for client in &self.clients {
             if let Some(what) = client.waits_for() {
-                unrest.push(format!("client {} waits for {what}", client.index));
+                let conn = client.link_id();
+                let known = self.stage.network.borrow().explain(conn);
+                let there = self.cluster.explain(conn);
+                unrest.push(format!("client {} waits for {what} {known} {there}", client.index));
             }
             if client.is_offline() && client.session().is_some() {
                 unrest.push(format!("client {} has a session and is not connected", client.index));

@@ -244,6 +244,12 @@ impl<P: Port> Tcp<P> {
         self.send_segment(arrival.link, tuple.local, tuple.remote, &reply, |_| {});
     }
 
+    /// Whether a segment acknowledges a cookie of ours.
+    fn answers_cookie(&self, arrival: &Arrival) -> bool {
+        let (irs, iss) = (arrival.segment.seq.back(1), arrival.segment.ack.back(1));
+        cookie::check(self.keys.cookie, &arrival.tuple, irs, iss, self.now).is_some()
+    }
+
     /// An ACK that belongs to nothing, while cookies are about.
     fn cookie_segment(&mut self, arrival: &Arrival, frame: Frame) {
         let (segment, tuple) = (&arrival.segment, arrival.tuple);
@@ -324,6 +330,12 @@ impl<P: Port> Tcp<P> {
             return;
         }
         if segment.ack != record.iss + 1 {
+            if self.now < self.cookies_until && self.answers_cookie(arrival) {
+                // An earlier SYN of the same was answered by a cookie, and the client took that answer.
+                self.forget_half_open(index);
+                self.cookie_segment(arrival, frame);
+                return;
+            }
             self.drops.add(TcpDrop::BadAck);
             self.send_reset(arrival);
             self.port.put(frame);

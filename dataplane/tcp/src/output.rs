@@ -71,7 +71,7 @@ impl<P: Port> Tcp<P> {
             return;
         }
         hot.restart_if_idle(self.now_us, &self.settings);
-        let before = (hot.snd_max, hot.sent_us);
+        let before = hot.snd_max;
         let probed = hot.facts.has(Facts::WINDOW_PROBE.or(Facts::TAIL_PROBE));
         let blocked = if self.fits_one(index, queue.len()) {
             self.send_all(index, queue, logs)
@@ -86,7 +86,10 @@ impl<P: Port> Tcp<P> {
         let hot = &mut self.tcbs[index];
         let unsent = queue.len() as u32 > hot.snd_max.since(hot.queue_seq);
         hot.facts.put(Facts::BLOCKED, unsent && !hot.facts.has(Facts::FIN_SENT));
-        if !probed && (hot.timer == Timer::None || before.0 != hot.snd_max) {
+        // RFC 6298 5.1: one that runs goes on. New data that moved it would keep what is lost waiting for as long as
+        // there is more to send.
+        let waits = hot.timer == Timer::None || (hot.timer == Timer::Persist && before != hot.snd_max);
+        if !probed && waits {
             self.rearm(index);
         }
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use hashbrown::HashMap;
 use pelton_base::mem::prefetch;
-use pelton_base::{Counters, HashKey, Key, Mono, Rng, StreamEnd, Wheel};
+use pelton_base::{Counters, HashKey, Key, Mono, Rng, StreamEnd, StreamId, Wheel};
 use pelton_packet::parse::{ICMP, ICMPV6, TCP};
 use pelton_packet::{Datagram, Frame, Interface, Link, PacketDrop, Parsed, Port, parse, responder};
 
@@ -583,6 +583,16 @@ impl<P: Port> Tcp<P> {
             demux: self.demux.len(),
             events: self.events.len(),
             moved: self.moved.len(),
+        }
+    }
+}
+
+impl<P: Port> Tcp<P> {
+    /// All that is known of a stream, in words, for messages on failure.
+    pub fn explain(&self, stream: StreamId) -> String {
+        match self.tcbs.live(Key::from_u64(stream.0)) {
+            Some(index) => format!("{:?} {:?}", self.tcbs[index], self.cold.get(self.tcbs[index].cold)),
+            None => "gone".to_owned(),
         }
     }
 }

@@ -121,7 +121,8 @@ impl Locals {
 
     pub(crate) fn find(&self, address: SocketAddr) -> Option<u16> {
         match self.entries.first() {
-            Some(first) if first.address == address => Some(0),
+            // The first may be an end that was opened from here and left.
+            Some(first) if first.users > 0 && first.address == address => Some(0),
             _ => self.by_address.get(&address).copied(),
         }
     }
@@ -332,6 +333,18 @@ mod tests {
         assert_eq!(tcbs.live(key), None);
         assert!(tcbs.take().is_some());
         assert_eq!(tcbs.take(), None, "at the limit");
+    }
+
+    #[test]
+    fn an_end_that_was_left_is_not_found() {
+        let mut locals = Locals::new(HashKey::new(1, 2));
+        let [a, b] = [1, 2].map(|port| SocketAddr::from(([10, 0, 0, 1], port)));
+        let first = locals.enter(a).unwrap();
+        locals.leave(first);
+        assert_eq!(locals.find(a), None);
+        let (again, other) = (locals.enter(a).unwrap(), locals.enter(b).unwrap());
+        assert_ne!(again, other, "an entry for each");
+        assert_eq!((locals.get(again).address, locals.get(other).address), (a, b));
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::network::{ConnId, ToClient, Way};
 
 /// How often a silent connection asks whether the other end is there.
 const KEEP_ALIVE_S: u64 = 30;
+/// How long what nobody owns any more may wait for the other end.
+const REST_S: u64 = 60;
 
 impl Device for HostPort {
     type RxToken<'a> = Received;
@@ -255,6 +257,8 @@ impl Conn {
         }
         let state = socket.state();
         if self.gone {
+            // Its own rest is its own affair.
+            socket.set_timeout(Some(Duration::from_secs(REST_S)));
             return matches!(state, State::Closed);
         }
         let unread = socket.can_recv() || !self.reads;

@@ -96,7 +96,15 @@ impl End {
 
 impl std::fmt::Debug for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("End").field("faults", &self.faulty.faults).field("ready", &self.ready.len()).finish()
+        f.debug_struct("End")
+            .field("due", &self.due())
+            .field("ready", &self.ready.len())
+            .field("held", &self.faulty.held())
+            .field("waiting", &self.faulty.inner().waiting())
+            .field("outstanding", &self.missing())
+            .field("stuck", &self.stuck)
+            .field("did", self.faulty.counters())
+            .finish()
     }
 }
 

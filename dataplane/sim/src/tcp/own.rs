@@ -275,6 +275,17 @@ impl OwnHost {
         }
     }
 
+    /// What is known of a connection.
+    pub(crate) fn explain(&self, id: ConnId) -> String {
+        self.conns.get(&id).map_or_else(
+            || "gone".to_owned(),
+            |conn| {
+                let queued = if conn.slot == u32::MAX { 0 } else { self.out.queued(conn.slot) };
+                format!("{conn:?}, {queued} bytes queued, {}", self.tcp.explain(conn.stream))
+            },
+        )
+    }
+
     /// What the stack counted.
     pub(crate) fn figures(&self) -> Vec<(&'static str, u64)> {
         self.tcp.figures()

@@ -41,6 +41,12 @@ impl TcpStreams {
         &self.tcp
     }
 
+    /// What is known of a connection, if it is here.
+    pub fn explain(&self, conn: ConnId) -> Option<String> {
+        let (&stream, tap) = self.taps.iter().find(|(_, tap)| tap.conn == conn)?;
+        Some(format!("{tap:?} {}", self.tcp.explain(StreamId(stream))))
+    }
+
     fn forget(&mut self, stream: u64) -> Option<Tap> {
         let tap = self.taps.remove(&stream)?;
         if let Some(token) = tap.token {
