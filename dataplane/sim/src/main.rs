@@ -92,7 +92,7 @@ fn hunt(from: u64, count: u64, play: &Play) -> bool {
     let mut played = 0;
     for seed in from..from + count {
         played += 1;
-        match play_as(seed, false, options) {
+        match play(seed, false) {
             Ok(report) => {
                 steps += report.steps;
                 messages += report.messages;
