@@ -75,7 +75,8 @@ impl Client {
         let earliest_end = if self.left_for_sure { self.left_at } else { self.last_live_at };
         // While the disk fails a client is let in to its session, and that its expiry has stopped is stored later.
         let may_run_on = expiry_ms < 10_000 && ledger.is_faulty(earliest_end, stage.now);
-        if ledger.elapsed_ms(earliest_end, stage.now).1 < expiry_ms && !may_run_on {
+        // The broker counts in whole milliseconds.
+        if ledger.elapsed_ms(earliest_end, stage.now).1 + 1 < expiry_ms && !may_run_on {
             require!(present, "the session is gone, {} s before it expires", expiry_ms / 1_000);
         }
         // The broker notices within half a minute, whatever the network does, but for TCP over bad links.
