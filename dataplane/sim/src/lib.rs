@@ -12,6 +12,14 @@
 //! again with what is stored; the disk may be full or fail, and the wall clock jump: see [`disaster`]. The oracles
 //! are the same.
 //!
+//! Below the shards is a network of bytes, or our own TCP, frame by frame ([`tcp`]), over links that lose, burst,
+//! double, reorder, damage, cut off and swallow frames, with ports that run out of frames and of room, and machines that
+//! stand still; the clients' side is our stack, or smoltcp. A long run, 50 clients and about 1,000 messages a seed:
+//!
+//! ```text
+//! cargo run --profile bench -p pelton-sim -- hunt --tcp --from 1 --count 100000
+//! ```
+//!
 //! The same seed plays the same run, event for event, on every machine.
 #![forbid(unsafe_code)]
 
