@@ -196,8 +196,9 @@ pub struct Outgoing {
     dirty: Vec<u32>,
     #[expect(clippy::vec_box, reason = "a queue takes the box as it is: that is what is pooled")]
     pool: Vec<Box<Active>>,
-    /// Buffers of queues that had bytes of their own.
-    buffers: Vec<Vec<u8>>,
+    /// As `pool`, with a buffer.
+    #[expect(clippy::vec_box, reason = "as above")]
+    buffers: Vec<Box<Active>>,
     buffer_bytes: usize,
     /// Connections that went on naming logs when they were settled, the longest ago first.
     keepers: VecDeque<u32>,
@@ -248,15 +249,15 @@ impl Outgoing {
     #[inline]
     pub fn append<R>(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let entry = &mut self.queues[index];
-        let active = Self::activate(&mut entry.queue, &mut self.pool);
+        let active = entry.queue.0.get_or_insert_with(|| match self.buffers.pop() {
+            Some(active) => {
+                self.buffer_bytes -= active.own.capacity();
+                active
+            }
+            None => Box::default(),
+        });
         if active.own.capacity() == 0 {
-            active.own = match self.buffers.pop() {
-                Some(buffer) => {
-                    self.buffer_bytes -= buffer.capacity();
-                    buffer
-                }
-                None => Vec::with_capacity(FIRST_BUFFER_BYTES),
-            };
+            active.own.reserve(FIRST_BUFFER_BYTES);
         }
         let before = active.own.len();
         let result = write(&mut active.own);
@@ -276,7 +277,7 @@ impl Outgoing {
     #[inline]
     pub fn append_shared(&mut self, index: u32, range: SharedRange) {
         let entry = &mut self.queues[index];
-        let active = Self::activate(&mut entry.queue, &mut self.pool);
+        let active = entry.queue.0.get_or_insert_with(|| self.pool.pop().unwrap_or_default());
         if active.segments.is_empty() && active.bytes != 0 {
             active.segments.push_back(Segment::Own(active.bytes));
         }
@@ -387,19 +388,17 @@ impl Outgoing {
             None => return,
         }
         let Some(mut active) = entry.queue.0.take() else { return };
+        debug_assert!(active.segments.is_empty());
         let bytes = active.own.capacity();
-        if bytes != 0 {
-            let mut buffer = std::mem::take(&mut active.own);
-            if bytes <= POOLED_BUFFER_BYTES && self.buffer_bytes + bytes <= POOL_BYTES {
-                self.buffer_bytes += bytes;
-                buffer.clear();
-                self.buffers.push(buffer);
+        if bytes == 0 {
+            if self.pool.len() < POOLED_QUEUES {
+                self.pool.push(active);
             }
-        }
-        if self.pool.len() < POOLED_QUEUES {
+        } else if bytes <= POOLED_BUFFER_BYTES && self.buffer_bytes + bytes <= POOL_BYTES {
+            self.buffer_bytes += bytes;
+            active.own.clear();
             active.own_gone = 0;
-            debug_assert!(active.segments.is_empty());
-            self.pool.push(active);
+            self.buffers.push(active);
         }
     }
 
@@ -415,12 +414,6 @@ impl Outgoing {
     /// Bytes queued to all connections, for checks and snapshots (walks the table).
     pub fn total(&self) -> usize {
         self.queues.iter().map(|entry| entry.queue.len()).sum()
-    }
-
-    #[inline]
-    #[expect(clippy::vec_box, reason = "see `pool`")]
-    fn activate<'a>(queue: &'a mut SendQueue, pool: &mut Vec<Box<Active>>) -> &'a mut Active {
-        queue.0.get_or_insert_with(|| pool.pop().unwrap_or_default())
     }
 
     #[inline]
