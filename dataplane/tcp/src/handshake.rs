@@ -24,7 +24,7 @@ const MSS_DEFAULT_V6: u16 = 1220;
 /// The least segment size a peer is taken at its word with: below, headers are all there is.
 const MSS_MIN: u16 = 64;
 /// After the last cookie an ACK may be one of it for so long.
-pub(crate) const COOKIE_LIFE_MS: u64 = 128_000;
+const COOKIE_LIFE_MS: u64 = 128_000;
 
 /// Why a connection could not be opened from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ struct Beginning {
 
 impl<P: Port> Tcp<P> {
     /// The biggest segment this side takes, and the link carries.
-    pub(crate) fn own_mss(&self, address: IpAddr) -> u16 {
+    fn own_mss(&self, address: IpAddr) -> u16 {
         let headers = if address.is_ipv4() { 40 } else { 60 };
         self.port.caps().mtu - headers
     }

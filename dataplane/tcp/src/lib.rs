@@ -10,7 +10,6 @@
 //! | `tcb`, `cold` | the state of a connection: 128 bytes, and what only loss and bulk need |
 //! | `handshake`, `half_open`, `cookie` | how connections begin |
 //! | `plain`, `predict` | a segment arrives as nearly all do |
-//! | `front` | SYN cookies that are sent in front of the stack |
 //! | `input`, `ack`, `reassembly` | any other segment arrives |
 //! | `output`, `compose`, `congestion`, `flight` | what may be sent, and what is under way |
 //! | `timers`, `path` | what happens when nothing arrives |
@@ -34,7 +33,6 @@ mod counters;
 mod demux;
 mod ending;
 mod flight;
-mod front;
 mod half_open;
 mod handover;
 mod handshake;
@@ -59,7 +57,6 @@ mod tuple;
 
 pub use chunk::Chunk;
 pub use counters::{TcpCounter, TcpDrop};
-pub use front::CookieTerms;
 pub use handover::HandedTcp;
 pub use handshake::ConnectError;
 pub use relay::{Relays, relays};
