@@ -161,6 +161,7 @@ impl Client {
     /// A new connection stands: wills that waited for their delay are decided.
     pub(super) fn wills_after_connack(&mut self, stage: &Stage, resumed: bool) {
         let present = self.link.as_ref().and_then(|link| link.will);
+        let opened_at = self.link.as_ref().map_or(stage.now, |link| link.opened_at);
         for (position, record) in self.wills.iter_mut().enumerate() {
             if Some(position) == present || record.delay_seconds == 0 {
                 continue;
@@ -171,6 +172,12 @@ impl Client {
                 // [MQTT-3.1.3-9] A session that goes on takes its delayed will back; one that ends sends it.
                 record.fate = if resumed { WillFate::Discarded } else { WillFate::Published(Mono(0)) };
                 record.decided_at = stage.now;
+            } else if let WillFate::Published(due) = record.fate
+                && !resumed
+                && opened_at < due
+            {
+                // CONNACK was long under way: CONNECT may have come in time to end the session.
+                record.fate = WillFate::Published(Mono(0));
             } else if record.fate != WillFate::Discarded && resumed {
                 // Close to its time: it may have been sent just before.
                 if let WillFate::Published(due) = record.fate
