@@ -1,8 +1,8 @@
 //! From a topic to those who want it: the subscriptions of this shard, and which other shards to tell.
 //!
-//! Filters without wildcards are found by one look-up of the topic; filters with wildcards stand in a
-//! [`trie`], and what the trie said about a topic is remembered with the topic until a wildcard filter comes
-//! or goes. So a publish to a topic seen before costs one look-up, whatever its subscribers.
+//! Filters without wildcards are found by their text; filters with wildcards stand in a [`trie`]. What both
+//! said about a topic is remembered with the topic until a filter that matters to it comes or goes. So a publish
+//! to a topic seen before costs one look-up, whatever its subscribers.
 //!
 //! The router knows nothing of sessions but their index. Each subscription is named from both sides: the
 //! filter's list has (session, slot in the session's list), the session's list has (filter, position in the
@@ -148,11 +148,12 @@ impl Matched<'_> {
 
 impl Router {
     /// An empty router. `key` is the same on all shards of a process: routes are exchanged as hashes under
-    /// it. At most `remembered_topics` topics that nobody subscribes to literally are remembered.
+    /// it. At most `remembered_topics` topics that nobody subscribes to literally are remembered, and four
+    /// times as many that somebody does.
     pub fn new(key: HashKey, remembered_topics: usize) -> Self {
         Self {
             key,
-            filters: Filters::default(),
+            filters: Filters::new(key),
             topics: Topics::new(remembered_topics),
             trie: Trie::new(key),
             remote_exact: HashTable::new(),
@@ -185,7 +186,10 @@ impl Router {
         let hash = self.key.hash(name);
         match self.topics.find(hash, name) {
             Some(topic) => topic,
-            None => self.topics.remember(hash, name),
+            None => {
+                let exact = self.filters.find_exact(hash, name);
+                self.topics.remember(hash, name, exact)
+            }
         }
     }
 
@@ -209,7 +213,7 @@ impl Router {
         let mut shards = ShardMask::NONE;
         trie.walk(&entry.name, &mut |filter| {
             let filter_entry = filters.get(filter);
-            shards = shards.and(filter_entry.remote);
+            shards = shards.and(filter_entry.remote());
             if filter_entry.is_wanted_here() {
                 found.push(filter);
             }
@@ -231,8 +235,7 @@ impl Router {
         if has_wildcard(text) {
             self.trie.find(text)
         } else {
-            let topic = self.topics.find(self.key.hash(text.as_bytes()), text.as_bytes())?;
-            self.topics.get(topic).exact
+            self.filters.find_exact(self.key.hash(text.as_bytes()), text.as_bytes())
         }
     }
 
@@ -248,9 +251,8 @@ impl Router {
             self.bump();
             filter
         } else {
-            let topic = self.topics.pin(self.key.hash(text.as_bytes()), text.as_bytes());
-            let filter = self.filters.insert(Place::Exact { topic });
-            self.topics.get_mut(topic).exact = Some(filter);
+            let filter = self.filters.insert(Place::Exact(text.into()));
+            self.topics.subscribed(self.key.hash(text.as_bytes()), text.as_bytes(), filter);
             filter
         }
     }
@@ -260,8 +262,7 @@ impl Router {
     pub fn add(&mut self, filter: FilterId, subscriber: Subscriber) -> (u32, bool) {
         let entry = self.filters.get_mut(filter);
         let first = !entry.is_wanted_here();
-        entry.subscribers.push(subscriber);
-        let position = (entry.subscribers.len() - 1) as u32;
+        let position = entry.subscribers.push(subscriber) as u32;
         if first {
             self.interest_changed(filter);
         }
@@ -271,13 +272,9 @@ impl Router {
     /// Takes the subscriber at `position` out. The last one of the list takes its place and is returned, so
     /// that its session's record can be corrected.
     pub fn remove(&mut self, filter: FilterId, position: u32) -> Option<Subscriber> {
-        let entry = self.filters.get_mut(filter);
-        entry.subscribers.swap_remove(position as usize);
-        let moved = entry.subscribers.get(position as usize).copied();
-        if entry.subscribers.is_empty() {
-            entry.subscribers.shrink_to_fit();
-        }
-        moved
+        let subscribers = &mut self.filters.get_mut(filter).subscribers;
+        subscribers.swap_remove(position as usize);
+        subscribers.get(position as usize).copied()
     }
 
     /// Those subscribed to a filter.
@@ -328,10 +325,8 @@ impl Router {
     /// Whether other shards must be told that nobody here wants a filter any more: not while another exact
     /// filter of the same hash is wanted, since the hash is all they know.
     pub fn must_tell(&self, filter: FilterId) -> bool {
-        let Place::Exact { topic } = self.filters.get(filter).place else { return true };
-        !self.topics.any_with_hash(self.topics.get(topic).hash, |other| {
-            other.exact.is_some_and(|f| f != filter && self.filters.get(f).is_wanted_here())
-        })
+        let Some(hash) = self.exact_hash(filter) else { return true };
+        !self.filters.any_exact(hash, |other| other != filter && self.filters.get(other).is_wanted_here())
     }
 
     /// Forgets a filter nobody wants any more; does nothing while somebody does.
@@ -340,10 +335,10 @@ impl Router {
             return;
         }
         self.interest_changed(filter);
-        if self.filters.get(filter).remote.is_empty() {
-            match self.filters.get(filter).place {
-                Place::Exact { topic } => self.topics.unpin(topic),
-                Place::Wild { node } => self.trie.remove(node, filter),
+        if self.filters.get(filter).remote().is_empty() {
+            match &self.filters.get(filter).place {
+                Place::Exact(text) => self.topics.unsubscribed(self.key.hash(text), text),
+                Place::Wild { node } => self.trie.remove(*node, filter),
             }
             self.filters.remove(filter);
         }
@@ -351,16 +346,16 @@ impl Router {
 
     /// The text of a filter.
     pub fn text(&self, filter: FilterId) -> String {
-        match self.filters.get(filter).place {
-            Place::Exact { topic } => String::from_utf8_lossy(&self.topics.get(topic).name).into_owned(),
-            Place::Wild { node } => self.trie.text(node, filter),
+        match &self.filters.get(filter).place {
+            Place::Exact(text) => text.as_str().to_owned(),
+            Place::Wild { node } => self.trie.text(*node, filter),
         }
     }
 
     /// Whether a filter has wildcards; if not, its route hash.
     pub fn exact_hash(&self, filter: FilterId) -> Option<u64> {
-        match self.filters.get(filter).place {
-            Place::Exact { topic } => Some(self.topics.get(topic).hash),
+        match &self.filters.get(filter).place {
+            Place::Exact(text) => Some(self.key.hash(text)),
             Place::Wild { .. } => None,
         }
     }
@@ -411,7 +406,7 @@ impl Router {
     pub fn add_wild_route(&mut self, text: &str, shard: u16) {
         let filter = self.filter(text);
         let entry = self.filters.get_mut(filter);
-        entry.remote = entry.remote.and(ShardMask::one(shard));
+        entry.set_remote(entry.remote().and(ShardMask::one(shard)));
         self.bump();
     }
 
@@ -419,7 +414,7 @@ impl Router {
     pub fn remove_wild_route(&mut self, text: &str, shard: u16) {
         let Some(filter) = self.find_filter(text) else { return };
         let entry = self.filters.get_mut(filter);
-        entry.remote = entry.remote.without(shard);
+        entry.set_remote(entry.remote().without(shard));
         self.bump();
         self.release(filter);
     }

@@ -122,7 +122,8 @@ pub struct Settings {
     pub server_reference: Option<String>,
     /// How shared subscriptions pick.
     pub shared_strategy: SharedStrategy,
-    /// Topics remembered though nobody subscribes to them literally, a shard.
+    /// Topics remembered though nobody subscribes to them literally, a shard; four times as many that somebody
+    /// does.
     pub remembered_topics: u32,
     /// Connections of one shard.
     pub connections_max: u32,

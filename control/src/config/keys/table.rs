@@ -89,8 +89,8 @@ pub(crate) const KEYS: &[Key] = &[
         section: "shards",
         name: "remembered_topics",
         unit: "topics",
-        help: "Topics whose route a shard remembers though nobody subscribes to them literally. At the limit the \
-               route of a topic is looked up again.",
+        help: "Topics whose route a shard remembers though nobody subscribes to them literally; four times as many \
+               are remembered that somebody does. At the limit the route of a topic is looked up again.",
         field: integer!(broker.remembered_topics, 0, 16_777_216),
     },
     Key {

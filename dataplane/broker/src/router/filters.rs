@@ -1,9 +1,9 @@
-//! The table of filters: who subscribed to each on this shard, and which other shards have it.
+//! The table of filters: who subscribed to each on this shard, and which other shards have it. Filters without
+//! wildcards are found here by their text, those with wildcards in the trie.
 
-use pelton_base::Chunks;
-use smallvec::SmallVec;
+use hashbrown::HashTable;
+use pelton_base::{Chunks, Few, HashKey, Text};
 
-use super::topics::TopicId;
 use super::{Options, ShardMask};
 
 /// A filter's place in the table. Valid until the filter is released.
@@ -24,18 +24,28 @@ pub struct Subscriber {
 const _: () = assert!(size_of::<Subscriber>() == 8);
 
 /// Where a filter's text stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Place {
-    Exact { topic: TopicId },
+    Exact(Text),
     Wild { node: u32 },
 }
 
 pub(super) struct Filter {
     pub(super) place: Place,
-    pub(super) remote: ShardMask,
-    pub(super) subscribers: SmallVec<[Subscriber; 2]>,
-    /// Shared groups at home on this shard; boxed, since few filters have any.
-    #[expect(clippy::box_collection, reason = "eight bytes in every filter for what few have")]
+    pub(super) subscribers: Few<Subscriber>,
+    /// What few filters have.
+    more: Option<Box<More>>,
+}
+
+/// A million filters of a device each are what takes the memory.
+const _: () = assert!(size_of::<Option<Filter>>() == 48);
+
+#[derive(Default)]
+struct More {
+    /// Other shards that have it, if it has wildcards.
+    remote: ShardMask,
+    /// Shared groups at home on this shard; boxed, since fewer still have any.
+    #[expect(clippy::box_collection, reason = "16 bytes in every wildcard filter of another shard")]
     groups: Option<Box<Vec<u32>>>,
 }
 
@@ -43,48 +53,105 @@ impl Filter {
     /// Whether anybody on this shard wants the filter.
     #[inline]
     pub(super) fn is_wanted_here(&self) -> bool {
-        !self.subscribers.is_empty() || self.groups.is_some()
+        !self.subscribers.is_empty() || !self.groups().is_empty()
     }
 
     #[inline]
     pub(super) fn groups(&self) -> &[u32] {
-        self.groups.as_ref().map_or(&[], |groups| groups)
+        match &self.more {
+            None => &[],
+            Some(more) => more.groups.as_ref().map_or(&[], |groups| groups),
+        }
     }
 
     pub(super) fn add_group(&mut self, group: u32) {
-        self.groups.get_or_insert_default().push(group);
+        self.more.get_or_insert_default().groups.get_or_insert_default().push(group);
     }
 
     pub(super) fn remove_group(&mut self, group: u32) {
-        if let Some(groups) = &mut self.groups {
-            groups.retain(|&other| other != group);
-            if groups.is_empty() {
-                self.groups = None;
-            }
+        let Some(groups) = self.more.as_mut().and_then(|more| more.groups.as_mut()) else { return };
+        groups.retain(|&other| other != group);
+        if groups.is_empty() {
+            self.change(|more| more.groups = None);
         }
+    }
+
+    #[inline]
+    pub(super) fn remote(&self) -> ShardMask {
+        self.more.as_ref().map_or(ShardMask::NONE, |more| more.remote)
+    }
+
+    pub(super) fn set_remote(&mut self, remote: ShardMask) {
+        self.change(|more| more.remote = remote);
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut More)) {
+        let mut more = self.more.take().unwrap_or_default();
+        change(&mut more);
+        self.more = (!more.remote.is_empty() || more.groups.is_some()).then_some(more);
     }
 }
 
-#[derive(Default)]
 pub(super) struct Filters {
+    key: HashKey,
     filters: Chunks<Option<Filter>>,
     free: Vec<u32>,
+    exact: HashTable<u32>,
 }
 
 impl Filters {
+    /// An empty table. Texts are hashed under `key`.
+    pub(super) fn new(key: HashKey) -> Self {
+        Self { key, filters: Chunks::new(), free: Vec::new(), exact: HashTable::new() }
+    }
+
+    /// The filter without wildcards that is `name`, which has this hash.
+    pub(super) fn find_exact(&self, hash: u64, name: &[u8]) -> Option<FilterId> {
+        let found = self.exact.find(hash, |&index| self.exact_text(index) == Some(name));
+        found.map(|&index| FilterId(index))
+    }
+
+    /// Whether `holds` for a filter without wildcards that has this hash.
+    pub(super) fn any_exact(&self, hash: u64, mut holds: impl FnMut(FilterId) -> bool) -> bool {
+        let has_hash = |index| self.exact_text(index).is_some_and(|text| self.key.hash(text) == hash);
+        self.exact.find(hash, |&index| has_hash(index) && holds(FilterId(index))).is_some()
+    }
+
+    /// A filter that is not in the table.
     pub(super) fn insert(&mut self, place: Place) -> FilterId {
-        let filter = Filter { place, remote: ShardMask::NONE, subscribers: SmallVec::new(), groups: None };
-        if let Some(index) = self.free.pop() {
-            self.filters[index] = Some(filter);
-            return FilterId(index);
+        let hash = match &place {
+            Place::Exact(text) => Some(self.key.hash(text)),
+            Place::Wild { .. } => None,
+        };
+        let filter = Some(Filter { place, subscribers: Few::None, more: None });
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.filters[index] = filter;
+                index
+            }
+            None => {
+                self.filters.push(filter);
+                (self.filters.len() - 1) as u32
+            }
+        };
+        if let Some(hash) = hash {
+            let (filters, key) = (&self.filters, self.key);
+            self.exact.insert_unique(hash, index, |&index| match &filters[index] {
+                Some(Filter { place: Place::Exact(text), .. }) => key.hash(text),
+                _ => 0,
+            });
         }
-        self.filters.push(Some(filter));
-        FilterId((self.filters.len() - 1) as u32)
+        FilterId(index)
     }
 
     pub(super) fn remove(&mut self, filter: FilterId) {
         let gone = self.filters[filter.0].take();
-        debug_assert!(gone.is_some_and(|gone| !gone.is_wanted_here() && gone.remote.is_empty()));
+        debug_assert!(gone.as_ref().is_some_and(|gone| !gone.is_wanted_here() && gone.remote().is_empty()));
+        if let Some(Filter { place: Place::Exact(text), .. }) = gone
+            && let Ok(entry) = self.exact.find_entry(self.key.hash(&text), |&index| index == filter.0)
+        {
+            entry.remove();
+        }
         self.free.push(filter.0);
     }
 
@@ -100,5 +167,12 @@ impl Filters {
 
     pub(super) fn len(&self) -> usize {
         self.filters.len() - self.free.len()
+    }
+
+    fn exact_text(&self, index: u32) -> Option<&[u8]> {
+        match &self.filters.get(index)?.as_ref()?.place {
+            Place::Exact(text) => Some(text),
+            Place::Wild { .. } => None,
+        }
     }
 }

@@ -112,6 +112,43 @@ fn topics_beyond_the_memory_are_matched_all_the_same() {
     assert!(router.topic_count() <= 8);
 }
 
+#[test]
+fn subscribed_topics_beyond_the_memory_are_matched_all_the_same() {
+    let mut router = router();
+    for n in 0..1_000 {
+        subscribe(&mut router, &format!("t/{n}"), n);
+    }
+    assert_eq!(router.topic_count(), 0, "what nobody publishes to is not remembered");
+    for n in (0..1_000).chain(0..1_000) {
+        assert_eq!(wanted(&mut router, &format!("t/{n}")), BTreeSet::from([n]));
+        assert_eq!(wanted(&mut router, &format!("x/{n}")), BTreeSet::new());
+    }
+    assert!(router.topic_count() <= 5 * 8, "{}", router.topic_count());
+    for n in 0..1_000 {
+        let filter = router.find_filter(&format!("t/{n}")).unwrap();
+        router.remove(filter, 0);
+        router.release(filter);
+    }
+    assert_eq!(router.filter_count(), 0);
+    // What was forgotten left room, and what was remembered knows that nobody wants it.
+    assert!(router.topic_count() <= 8, "{}", router.topic_count());
+    for n in 0..1_000 {
+        assert_eq!(wanted(&mut router, &format!("t/{n}")), BTreeSet::new());
+    }
+}
+
+#[test]
+fn a_topic_in_the_scratch_place_has_the_filter_of_the_moment() {
+    let mut router = Router::new(HashKey::new(1, 2), 0);
+    for round in 0..2 {
+        assert_eq!(wanted(&mut router, "a"), BTreeSet::new(), "{round}");
+        let (filter, position) = subscribe(&mut router, "a", round);
+        assert_eq!(wanted(&mut router, "a"), BTreeSet::from([round]));
+        router.remove(filter, position);
+        router.release(filter);
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Subscribe(String, u32),
@@ -239,18 +276,20 @@ fn a_topic_is_believed_only_while_it_is_the_same() {
     // Nothing is remembered: the topic stands in the scratch place, which is the next one's as well.
     let scratch = router.topic(b"x");
     assert!(!router.is_topic(scratch, b"x"));
+    let mut router = self::router();
     let options = Options::new(QoS::AtMostOnce, SubscribeOptions::new(QoS::AtMostOnce), false);
     let subscriber = Subscriber { session: 1, slot: 0, options };
     let filter = router.filter("a");
     let (position, _) = router.add(filter, subscriber);
-    let topic = router.known_topic(b"a").unwrap();
+    let topic = router.topic(b"a");
+    assert_eq!(router.known_topic(b"a"), Some(topic));
     assert!(router.is_topic(topic, b"a") && !router.is_topic(topic, b"b") && !router.is_topic(topic, b""));
     router.remove(filter, position);
     router.release(filter);
     assert!(!router.is_topic(topic, b"a") && !router.is_topic(topic, b""), "forgotten");
     let filter = router.filter("b");
     router.add(filter, subscriber);
-    assert_eq!(router.known_topic(b"b"), Some(topic), "its place is taken");
+    assert_eq!(router.topic(b"b"), topic, "its place is taken");
     assert!(!router.is_topic(topic, b"a"));
     assert!(!router.is_topic(TopicId::NONE, b"a"));
 }

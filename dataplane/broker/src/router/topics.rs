@@ -1,5 +1,6 @@
-//! Topics seen before, with what they lead to. A topic that somebody subscribes to literally is pinned; the
-//! others are a bounded memory, of which those not used since the hand last came by are forgotten first.
+//! Topics seen before, with what they lead to: a bounded memory, of which those not used since the hand last
+//! came by are forgotten first. Topics that somebody subscribes to literally have room of their own, so that
+//! topics nobody wants do not push them out.
 
 use hashbrown::HashTable;
 use pelton_base::Chunks;
@@ -20,6 +21,8 @@ impl TopicId {
 const SCRATCH: TopicId = TopicId(0);
 /// How far the hand moves for one new topic before it gives up.
 const SWEEP: usize = 16;
+/// How many more topics that somebody subscribes to literally are remembered than others.
+const SUBSCRIBED_SHARE: usize = 4;
 
 pub(super) struct Topic {
     pub(super) name: Box<[u8]>,
@@ -55,16 +58,31 @@ pub(super) struct Topics {
     topics: Chunks<Topic>,
     by_name: HashTable<u32>,
     free: Vec<u32>,
-    unpinned: usize,
-    unpinned_max: usize,
+    /// Those that nobody subscribes to literally.
+    others: Share,
+    subscribed: Share,
     hand: u32,
 }
 
+/// How many topics of one sort there are, and may be.
+struct Share {
+    count: usize,
+    max: usize,
+}
+
 impl Topics {
-    pub(super) fn new(unpinned_max: usize) -> Self {
+    /// An empty memory for `max` topics that nobody subscribes to literally.
+    pub(super) fn new(max: usize) -> Self {
         let mut topics = Chunks::new();
         topics.push(Topic::default());
-        Self { topics, by_name: HashTable::new(), free: Vec::new(), unpinned: 0, unpinned_max, hand: 0 }
+        Self {
+            topics,
+            by_name: HashTable::new(),
+            free: Vec::new(),
+            others: Share { count: 0, max },
+            subscribed: Share { count: 0, max: max * SUBSCRIBED_SHARE },
+            hand: 0,
+        }
     }
 
     #[inline]
@@ -83,36 +101,43 @@ impl Topics {
         self.topics.get(topic.0).is_some_and(|entry| entry.taken && *entry.name == *name)
     }
 
-    /// A topic that is not in the table: remembered, or in the scratch place if there is no room.
-    pub(super) fn remember(&mut self, hash: u64, name: &[u8]) -> TopicId {
-        if self.unpinned >= self.unpinned_max && !self.forget_one() {
+    /// A topic that is not in the table: remembered, or in the scratch place if there is no room. `exact` is
+    /// the filter that is equal to it.
+    pub(super) fn remember(&mut self, hash: u64, name: &[u8], exact: Option<FilterId>) -> TopicId {
+        let share = self.share(exact.is_some());
+        if share.count >= share.max && !self.forget_one(exact.is_some()) {
             let scratch = &mut self.topics[SCRATCH.0];
             if *scratch.name != *name {
                 scratch.name = name.into();
                 scratch.hash = hash;
             }
+            scratch.exact = exact;
             scratch.version = 0;
             return SCRATCH;
         }
-        self.unpinned += 1;
-        self.insert(hash, name)
+        self.share(exact.is_some()).count += 1;
+        self.insert(hash, name, exact)
     }
 
-    /// The topic for an exact filter: stays until [`Topics::unpin`].
-    pub(super) fn pin(&mut self, hash: u64, name: &[u8]) -> TopicId {
-        match self.find(hash, name) {
-            Some(topic) => {
-                debug_assert!(self.get(topic).exact.is_none());
-                self.unpinned -= 1;
-                topic
-            }
-            None => self.insert(hash, name),
+    /// An exact filter has come: its topic knows it, if it is remembered.
+    pub(super) fn subscribed(&mut self, hash: u64, name: &[u8], filter: FilterId) {
+        if let Some(topic) = self.find(hash, name) {
+            debug_assert!(self.get(topic).exact.is_none());
+            self.get_mut(topic).exact = Some(filter);
+            self.others.count -= 1;
+            self.subscribed.count += 1;
         }
     }
 
-    /// The exact filter is gone: the topic goes too (its memory of wildcards is rebuilt when it is used).
-    pub(super) fn unpin(&mut self, topic: TopicId) {
-        self.remove(topic);
+    /// An exact filter has gone: the topic goes too (it is found anew when it is used).
+    pub(super) fn unsubscribed(&mut self, hash: u64, name: &[u8]) {
+        if let Some(topic) = self.find(hash, name) {
+            self.remove(topic);
+        }
+    }
+
+    fn share(&mut self, subscribed: bool) -> &mut Share {
+        if subscribed { &mut self.subscribed } else { &mut self.others }
     }
 
     #[inline]
@@ -123,15 +148,6 @@ impl Topics {
     #[inline]
     pub(super) fn get_mut(&mut self, topic: TopicId) -> &mut Topic {
         &mut self.topics[topic.0]
-    }
-
-    pub(super) fn any_with_hash(&self, hash: u64, mut holds: impl FnMut(&Topic) -> bool) -> bool {
-        self.by_name
-            .find(hash, |&index| {
-                let topic = &self.topics[index];
-                topic.hash == hash && holds(topic)
-            })
-            .is_some()
     }
 
     /// The routes of the topics with this hash have changed.
@@ -155,8 +171,8 @@ impl Topics {
         self.by_name.len()
     }
 
-    fn insert(&mut self, hash: u64, name: &[u8]) -> TopicId {
-        let topic = Topic { name: name.into(), hash, used: true, taken: true, ..Topic::default() };
+    fn insert(&mut self, hash: u64, name: &[u8], exact: Option<FilterId>) -> TopicId {
+        let topic = Topic { name: name.into(), hash, exact, used: true, taken: true, ..Topic::default() };
         let index = match self.free.pop() {
             Some(index) => {
                 self.topics[index] = topic;
@@ -177,15 +193,16 @@ impl Topics {
         if let Ok(entry) = self.by_name.find_entry(hash, |&index| index == topic.0) {
             entry.remove();
         }
-        self.topics[topic.0] = Topic::default();
+        let gone = std::mem::take(&mut self.topics[topic.0]);
+        self.share(gone.exact.is_some()).count -= 1;
         self.free.push(topic.0);
     }
 
-    fn forget_one(&mut self) -> bool {
+    fn forget_one(&mut self, subscribed: bool) -> bool {
         for _ in 0..SWEEP {
             self.hand = if self.hand + 1 < self.topics.len() as u32 { self.hand + 1 } else { 1 };
             let Some(topic) = self.topics.get_mut(self.hand) else { return false };
-            if !topic.taken || topic.exact.is_some() {
+            if !topic.taken || topic.exact.is_some() != subscribed {
                 continue;
             }
             if topic.used {
@@ -193,7 +210,6 @@ impl Topics {
                 continue;
             }
             self.remove(TopicId(self.hand));
-            self.unpinned -= 1;
             return true;
         }
         false
