@@ -5,12 +5,13 @@ use std::ops::{Index, IndexMut};
 
 use crate::mem::prefetch;
 
-const SHIFT: u32 = 8;
-/// Values of one chunk.
+const SHIFT: u32 = 9;
+/// Values of one chunk. 512 of whatever is a multiple of eight bytes are whole pages: the end of a block that the
+/// allocator has rounded up is never touched.
 const CHUNK: usize = 1 << SHIFT;
 const MASK: usize = CHUNK - 1;
 
-/// A growing table of values by index, 256 to a chunk. A chunk is made of default values, so that it is an array
+/// A growing table of values by index, 512 to a chunk. A chunk is made of default values, so that it is an array
 /// and only its own place in the table has to be checked when it is indexed.
 pub struct Chunks<T> {
     chunks: Vec<Box<[T; CHUNK]>>,

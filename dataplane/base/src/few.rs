@@ -12,7 +12,6 @@ pub enum Few<T> {
     /// One.
     One(T),
     /// Two or more.
-    #[expect(clippy::box_collection, reason = "16 bytes in every list for what few have")]
     Many(Box<Vec<T>>),
 }
 

@@ -161,8 +161,8 @@ impl Broker {
             .window
             .as_ref()
             .is_some_and(|window| !window.queue.is_empty() || window.inflight.has_unsent());
-        let fetches = session.fetches != 0;
-        if waits || session.stored {
+        let fetches = session.is_fetching();
+        if waits || session.is_stored() {
             self.core.pump(session_key);
         }
         if fetches {

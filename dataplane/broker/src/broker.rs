@@ -388,7 +388,7 @@ impl Broker {
     /// An operator ends a client's connection.
     pub fn kick(&mut self, client_id: &str) -> bool {
         let Some(session) = self.core.sessions.find(client_id) else { return false };
-        let link = self.core.sessions.get(session).map_or(Key::NONE, |session| session.link);
+        let link = self.core.sessions.get(session).map_or(Key::NONE, |session| session.link());
         if self.core.links.get(link).is_none() {
             return false;
         }

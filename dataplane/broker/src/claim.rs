@@ -87,7 +87,7 @@ impl Broker {
         let hash = self.core.sessions.hash(client_id);
         let holder = self.core.sessions.find(client_id).and_then(|key| {
             let connecting = self.core.persist.connecting.get(&key.index).copied();
-            connecting.or_else(|| self.core.sessions.get(key).map(|session| session.link))
+            connecting.or_else(|| self.core.sessions.get(key).map(|session| session.link()))
         });
         if let Some(holder) = holder.filter(|link| !link.is_none()) {
             self.take_over(holder);

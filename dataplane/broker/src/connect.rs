@@ -81,10 +81,11 @@ impl Broker {
         // connection lives where the connection is.
         let session_expiry = self.session_expiry(&connect);
         let ends_here = session_expiry == 0 && connect.clean_start;
+        let client_hash = self.key.hash(connect.client_id.as_bytes());
         let home = if connect.client_id.is_empty() {
             self.me
         } else {
-            Slot::of(self.key, connect.client_id.as_bytes()).shard(self.peers.shards())
+            Slot::of_hash(client_hash).shard(self.peers.shards())
         };
         if home != self.me && !ends_here {
             return Handled::HandOver(home);
@@ -108,6 +109,7 @@ impl Broker {
         link.state = State::Claiming;
         link.version = request.version;
         let client_id = request.client_id.clone();
+        link.client_hash = if request.assigned { self.key.hash(client_id.as_bytes()) } else { client_hash };
         link.extra().connect = Some(Box::new(request));
         if home == self.me {
             self.claim_here(&client_id, Claimant::Here(key));
@@ -236,6 +238,7 @@ impl Broker {
     pub(crate) fn establish(&mut self, key: Key) {
         let Some(link) = self.core.links.get_mut(key) else { return };
         let Some(mut request) = link.extra.as_mut().and_then(|extra| extra.connect.take()) else { return };
+        let client_hash = link.client_hash;
         // Its timer may not have come to it yet: after a start a client is faster.
         let existing =
             self.core.sessions.find(&request.client_id).filter(|&session| self.has_come_in_time(session));
@@ -252,26 +255,31 @@ impl Broker {
             Some(session) => session,
             // [MQTT-3.1.2-6]
             None => {
-                let hash = self.core.sessions.hash(&request.client_id);
+                let slot = Slot::of_hash(client_hash);
                 let serial = self.next_serial();
-                let mut session = Session::new(request.client_id.clone(), hash, serial);
-                session.stored = self.core.persist.is_on() && request.session_expiry != 0;
-                self.core.sessions.insert(session)
+                let mut session = Session::new(&request.client_id, slot, serial);
+                session.set_stored(self.core.persist.is_on() && request.session_expiry != 0);
+                self.core.sessions.insert(client_hash, session)
             }
         };
         self.session_timers.clear(session_key.index);
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
         session.expiry_seconds = request.session_expiry;
-        session.expires = pelton_base::Wall::NEVER;
+        session.disconnect(pelton_base::Wall::NEVER);
+        let stored = session.is_stored();
         // [MQTT-3.1.2-7] A will that was delayed is not sent: the session goes on [MQTT-3.1.3-9].
-        session.will = request.will.take();
+        self.core.sessions.set_will(session_key, request.will.take());
         request.session = session_key;
         request.resumed = resumed.is_some();
-        if self.core.persist.endings.holds(session.client_hash, session.stored) {
-            session.stored &= request.resumed;
+        if self.core.persist.endings.holds(client_hash, stored) {
+            if !request.resumed
+                && let Some(session) = self.core.sessions.get_mut(session_key)
+            {
+                session.set_stored(false);
+            }
             return self.wait_for_end(key, request);
         }
-        if session.stored {
+        if stored {
             return self.store_connect(key, request);
         }
         self.finish_connect(key, *request);
@@ -280,7 +288,7 @@ impl Broker {
     /// Does what has become due of a session whose client comes back; whether the session is still there.
     fn has_come_in_time(&mut self, session_key: Key) -> bool {
         let Some(session) = self.core.sessions.get(session_key) else { return false };
-        if session.expires <= self.core.wall {
+        if session.expires() <= self.core.wall {
             // [MQTT-3.1.2-23]
             self.core.tally.traffic.add(Traffic::SessionsExpired);
             self.end_session(session_key);
@@ -294,8 +302,8 @@ impl Broker {
     pub(crate) fn finish_connect(&mut self, key: Key, request: ConnectRequest) {
         let (session_key, resumed) = (request.session, request.resumed);
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
-        debug_assert!(session.link.is_none(), "its former connection has left");
-        session.link = key;
+        debug_assert!(session.link().is_none(), "its former connection has left");
+        session.connect(key);
         self.core.census.online += 1;
         let Some(link) = self.core.links.get_mut(key) else { return };
         link.session = session_key;
@@ -412,7 +420,7 @@ impl Broker {
         let Some(session) = self.core.sessions.get(link.session) else { return Decision::Pending };
         let name = std::str::from_utf8(name).unwrap_or_default();
         let user_name = link.extra.as_ref().and_then(|extra| extra.user_name.as_deref());
-        let who = Who { client_id: &session.client_id, user_name };
+        let who = Who { client_id: session.client_id.as_str(), user_name };
         match self.core.settings.access.check(action, who, name) {
             Decision::Pending => self.ask(key, |client_id| Asked::Do {
                 client_id: client_id.to_owned(),
@@ -436,7 +444,7 @@ impl Broker {
         if question.ticket.is_none() {
             self.last_ticket += 1;
             question.ticket = Some(self.last_ticket);
-            let client_id = self.core.sessions.get(session).map_or("", |session| &session.client_id);
+            let client_id = self.core.sessions.get(session).map_or("", |session| session.client_id.as_str());
             self.effects.asks.push(Ask { link: key, ticket: self.last_ticket, what: what(client_id) });
         }
         link.hold = Some(Hold::Access);

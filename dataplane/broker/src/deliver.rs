@@ -100,7 +100,7 @@ impl Core {
         self.sessions
             .at(session_index)
             .and_then(|session| session.subscriptions.get(usize::from(slot)))
-            .map_or(0, |subscription| subscription.identifier)
+            .map_or(0, |subscription| subscription.identifier())
     }
 
     /// Delivers a publication to a session. `lazy` stores it if it must outlive its packet.
@@ -114,14 +114,15 @@ impl Core {
         terms: Terms<'_>,
     ) {
         let Some(session) = self.sessions.at_mut(session_index) else { return };
-        if session.fetches != 0 && !terms.is_retained {
+        if session.is_fetching() && !terms.is_retained {
             // Retained messages are on their way to it: this one is newer than what its topic may have.
             self.live_topics.note(session_index, self.key, publication);
         }
-        let Some(link) = self.links.get_mut(session.link) else {
+        let link_key = session.link();
+        let Some(link) = self.links.get_mut(link_key) else {
             return self.deliver_offline(publication, lazy, session_index, terms);
         };
-        let room = self.out.queued(session.link.index) < self.settings.outbound_bytes_max as usize;
+        let room = self.out.queued(link_key.index) < self.settings.outbound_bytes_max as usize;
         // [MQTT-4.3.1-1] [MQTT-4.9.0-3] No window holds QoS 0 back.
         if terms.qos == QoS::AtMostOnce {
             if !room {
@@ -137,15 +138,15 @@ impl Core {
                 identifiers: terms.identifiers,
             };
             let alike = lazy.alike.as_mut();
-            write(&mut self.out, &mut self.tally, link, session.link.index, &packet, alike, self.wall);
+            write(&mut self.out, &mut self.tally, link, link_key.index, &packet, alike, self.wall);
             return;
         }
-        if session.stored {
+        if session.is_stored() {
             return self.deliver_stored(publication, lazy, at, session_index, terms);
         }
         let window = session.window.get_or_insert_default();
         if !room {
-            link.starve(session.link, &mut self.starved);
+            link.starve(link_key, &mut self.starved);
         }
         // [MQTT-4.9.0-2] [MQTT-3.3.4-10] Without room in its window this message waits, and nothing else;
         // [MQTT-4.6.0-5] behind those that wait already.
@@ -163,7 +164,7 @@ impl Core {
             identifiers: terms.identifiers,
         };
         let alike = lazy.alike.as_mut().filter(|_| packet_id == at.identifier());
-        if !write(&mut self.out, &mut self.tally, link, session.link.index, &packet, alike, self.wall) {
+        if !write(&mut self.out, &mut self.tally, link, link_key.index, &packet, alike, self.wall) {
             return;
         }
         // A session that ends with its connection never sends again; a group's message may go to another.
@@ -202,7 +203,7 @@ impl Core {
         terms: Terms<'_>,
     ) {
         let Some(session) = self.sessions.at_mut(session_index) else { return };
-        if session.stored {
+        if session.is_stored() {
             return self.deliver_stored(publication, lazy, PacketClock::default(), session_index, terms);
         }
         let queue = &mut session.window.get_or_insert_default().queue;
@@ -215,8 +216,8 @@ impl Core {
             };
             let Some(oldest) = oldest else {
                 self.tally.dropped.add(Dropped::QueueFullNewest);
-                if self.settings.queue_policy == QueuePolicy::Disconnect && !session.link.is_none() {
-                    self.overrun.push(session.link);
+                if self.settings.queue_policy == QueuePolicy::Disconnect && !session.link().is_none() {
+                    self.overrun.push(session.link());
                 }
                 return;
             };
@@ -239,11 +240,12 @@ impl Core {
     pub(crate) fn come_back(&mut self, session_key: Key) {
         let Self { sessions, out, tally, .. } = self;
         let Some(session) = sessions.get_mut(session_key) else { return };
-        if session.stored {
+        if session.is_stored() {
             // All of it is read back.
             return self.pump(session_key);
         }
-        let Session { window: Some(window), link, .. } = session else { return };
+        let link = session.link();
+        let Some(window) = &mut session.window else { return };
         for packet_id in window.inflight.come_back() {
             tally.traffic.add(Traffic::Retransmitted);
             tally.traffic.add(Traffic::ControlOut);
@@ -255,14 +257,15 @@ impl Core {
     /// Sends what a session has for its client while window and buffer have room: first what was under way
     /// when the client was last here, in its order [MQTT-4.4.0-1] [MQTT-4.6.0-1], then its queue.
     pub(crate) fn pump(&mut self, session_key: Key) {
-        if self.sessions.get(session_key).is_some_and(|session| session.stored) {
+        if self.sessions.get(session_key).is_some_and(|session| session.is_stored()) {
             self.pump_stored(session_key);
             return self.read_on(session_key);
         }
         let Self { links, sessions, messages, out, tally, clock, settings, starved, wall, .. } = self;
         let Some(session) = sessions.get_mut(session_key) else { return };
-        let Session { window: Some(window), link: link_key, expiry_seconds, .. } = session else { return };
-        let Some(link) = links.get_mut(*link_key) else { return };
+        let link_key = session.link();
+        let Session { window: Some(window), expiry_seconds, .. } = session else { return };
+        let Some(link) = links.get_mut(link_key) else { return };
         if !link.is_live() {
             return;
         }
@@ -332,7 +335,7 @@ impl Core {
             window.inflight.push(at, delivery);
         }
         if out.queued(link_key.index) >= limit {
-            link.starve(*link_key, starved);
+            link.starve(link_key, starved);
         }
     }
 }

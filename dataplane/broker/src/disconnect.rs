@@ -87,23 +87,23 @@ impl Broker {
         }
         let session_key = std::mem::replace(&mut link.session, Key::NONE);
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
-        if session.link != key {
+        if session.link() != key {
             return;
         }
         let client_id = session.client_id.clone();
-        if !will {
-            session.will = None;
-        }
         // [MQTT-4.1.0-2]
         let ends = session.expiry_seconds == 0;
-        let delayed = session.will.as_ref().is_some_and(|will| will.delay_seconds != 0);
+        if !will {
+            drop(self.core.sessions.take_will(session_key));
+        }
+        let delayed = self.core.sessions.will(session_key).is_some_and(|will| will.delay_seconds != 0);
         if ends || !delayed {
             // [MQTT-3.1.3-9]: a delayed will is sent when the session ends, if that is sooner.
             self.publish_will(session_key);
         }
         self.end_fetches(session_key);
         if let Some(session) = self.core.sessions.get_mut(session_key) {
-            session.link = Key::NONE;
+            session.disconnect(Wall::NEVER);
             self.core.census.online -= 1;
         }
         if ends {
@@ -111,21 +111,21 @@ impl Broker {
         } else {
             self.go_offline(session_key);
         }
-        self.give_back(key, &client_id);
+        self.give_back(key, client_id.as_str());
     }
 
     /// The client of a session that outlives its connection is away.
     pub(crate) fn go_offline(&mut self, session_key: Key) {
         let wall = self.core.wall;
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
-        session.expires = match session.expiry_seconds {
+        session.disconnect(match session.expiry_seconds {
             NEVER_EXPIRES => Wall::NEVER,
             seconds => wall.plus_seconds(seconds),
-        };
-        if let Some(will) = &mut session.will {
+        });
+        session.shrink();
+        if let Some(will) = self.core.sessions.will_mut(session_key) {
             will.due = wall.plus_seconds(will.delay_seconds);
         }
-        session.shrink();
         self.arm_session(session_key);
         self.hand_on(session_key);
         self.forget_memory(session_key);
@@ -141,10 +141,10 @@ impl Broker {
         self.session_timers.clear(session_key.index);
         self.forget_memory(session_key);
         let Some(mut session) = self.core.sessions.remove(session_key) else { return };
-        if session.stored {
-            let messages = session.backlog.as_ref().map_or(0, |backlog| backlog.messages);
+        if session.is_stored() {
+            let messages = session.backlog.messages;
             self.core.tally.dropped.add_n(Dropped::SessionEnded, u64::from(messages));
-            self.end_stored(session.id(), session.client_hash);
+            self.end_stored(session.id(), self.key.hash(&session.client_id));
         }
         let Some(mut window) = session.window.take() else { return };
         for delivery in window.inflight.drain() {
@@ -166,19 +166,18 @@ impl Broker {
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
         let groups: smallvec::SmallVec<[GroupRef; 2]> = session.groups().collect();
         // What came by a group that it has left since is under way still.
-        if groups.is_empty() && !session.left_group {
+        if groups.is_empty() && !session.left_group() {
             return;
         }
-        let from = session.stored.then(|| session.id());
+        let from = session.is_stored().then(|| session.id());
         let mut back: Vec<(GroupRef, MessageId, u64)> = Vec::new();
         let backlog = &mut session.backlog;
-        let sequence_of = |low: u32| backlog.as_ref().map_or(0, |backlog| backlog.sequence_of(low));
         if let Some(window) = &mut session.window {
             let goes = |delivery: &Delivery| delivery.group.is_some() && !delivery.exactly_once;
             window.inflight.retain(
                 |delivery| !goes(delivery),
                 |delivery| {
-                    back.push((delivery.group, delivery.message, sequence_of(delivery.sequence)));
+                    back.push((delivery.group, delivery.message, backlog.sequence_of(delivery.sequence)));
                 },
             );
             window.queue.retain(
@@ -188,10 +187,8 @@ impl Broker {
                 },
             );
         }
-        if let Some(backlog) = backlog {
-            for &(_, message, _) in &back {
-                backlog.done(u32::try_from(self.core.messages.get(message).bytes()).unwrap_or(u32::MAX));
-            }
+        for &(_, message, _) in &back {
+            backlog.done(u32::try_from(self.core.messages.get(message).bytes()).unwrap_or(u32::MAX));
         }
         // The home must not pick this member again for what it gives back.
         for group in groups {

@@ -83,8 +83,8 @@ impl Broker {
     /// Arms the timer of an offline session for what comes first, its will or its end.
     pub(crate) fn arm_session(&mut self, session_key: Key) {
         let Some(session) = self.core.sessions.get(session_key) else { return };
-        let will_due = session.will.as_ref().map_or(Wall::NEVER, |will| will.due);
-        let next = session.expires.min(will_due);
+        let will_due = self.core.sessions.will(session_key).map_or(Wall::NEVER, |will| will.due);
+        let next = session.expires().min(will_due);
         if next == Wall::NEVER {
             self.session_timers.clear(session_key.index);
             return;
@@ -96,16 +96,16 @@ impl Broker {
     fn session_timer(&mut self, index: u32) {
         let Some(key) = self.core.sessions.key_at(index) else { return };
         let Some(session) = self.core.sessions.get(key) else { return };
-        if !session.link.is_none() {
+        if !session.link().is_none() {
             return;
         }
-        if session.expires <= self.core.wall {
+        if session.expires() <= self.core.wall {
             // [MQTT-3.1.2-23] The session is deleted; its will is published if it has not been.
             self.core.tally.traffic.add(Traffic::SessionsExpired);
             self.end_session(key);
             return;
         }
-        if session.will.as_ref().is_some_and(|will| will.due <= self.core.wall) {
+        if self.core.sessions.will(key).is_some_and(|will| will.due <= self.core.wall) {
             self.publish_will(key);
             self.put_session(key);
         }

@@ -11,6 +11,7 @@ use crate::inflight::PacketClock;
 use crate::message::{Lazy, MessageId, Publication};
 use crate::peers::Settled;
 use crate::router::{FilterId, Options, TopicId, Wanted};
+use crate::session::Mark;
 
 /// A session that gets a publication.
 #[derive(Clone, Debug)]
@@ -98,22 +99,22 @@ impl Broker {
         }
         for &filter in filters {
             for subscriber in self.router.subscribers(filter) {
-                let Some(key) = self.core.sessions.key_at(subscriber.session) else { continue };
-                let Some(session) = self.core.sessions.get_mut(key) else { continue };
+                let sessions = &mut self.core.sessions;
+                let Some(key) = sessions.key_at(subscriber.session) else { continue };
                 let options = subscriber.options;
-                if options.no_local() && session.serial == publication.publisher {
+                if options.no_local() && sessions.get(key).is_some_and(|s| s.serial == publication.publisher)
+                {
                     continue;
                 }
-                if session.mark != self.mark {
-                    session.mark = self.mark;
-                    session.mark_position = targets.len() as u32;
+                let mark = sessions.mark_mut(key.index);
+                if mark.publish != self.mark {
+                    *mark = Mark { publish: self.mark, position: targets.len() as u32 };
                     targets.push(Target { session: key, options, identifiers: smallvec::SmallVec::new() });
                 }
-                let target = &mut targets[session.mark_position as usize];
+                let target = &mut targets[mark.position as usize];
                 target.options = target.options.merge(options);
                 if options.has_identifier() {
-                    let identifier = session.subscriptions[usize::from(subscriber.slot)].identifier;
-                    target.identifiers.push(identifier);
+                    target.identifiers.push(self.core.identifier(key.index, subscriber.slot));
                 }
             }
         }
@@ -130,7 +131,7 @@ impl Broker {
         } else {
             // They get it later, but have to: what is fetched for them meanwhile is older, or the same.
             for target in &targets {
-                if self.core.sessions.get(target.session).is_some_and(|session| session.fetches != 0) {
+                if self.core.sessions.get(target.session).is_some_and(|session| session.is_fetching()) {
                     self.core.live_topics.note(target.session.index, self.key, publication);
                 }
             }

@@ -70,7 +70,10 @@ pub(crate) struct LiveTopics {
     by_session: HashMap<u32, Live, HashKey>,
 }
 
+/// What is kept of a session that fetches.
 struct Live {
+    /// How many subscriptions it fetches for.
+    fetches: usize,
     /// Hashes of topics, and of topics with their publishers.
     hashes: HashSet<u64, HashKey>,
     /// A SUBSCRIBE is under way, and nothing is fetched yet: what another publisher has retained at the home of a
@@ -83,14 +86,33 @@ impl LiveTopics {
         Self { by_session: HashMap::with_hasher(key) }
     }
 
-    /// How many sessions have topics remembered.
+    /// A session fetches for one more subscription; returns for how many now.
+    fn begin(&mut self, session: u32, key: HashKey) -> usize {
+        let new = || Live { fetches: 0, hashes: HashSet::with_hasher(key), opening: false };
+        let live = self.by_session.entry(session).or_insert_with(new);
+        live.fetches += 1;
+        live.fetches
+    }
+
+    /// A session fetches for one subscription less; whether that was the last.
+    fn end(&mut self, session: u32) -> bool {
+        let Some(live) = self.by_session.get_mut(&session) else { return true };
+        live.fetches -= 1;
+        let last = live.fetches == 0;
+        if last {
+            self.forget(session);
+        }
+        last
+    }
+
+    /// How many sessions fetch.
     pub(crate) fn len(&self) -> usize {
         self.by_session.len()
     }
 
     #[cold]
     pub(crate) fn note(&mut self, session: u32, key: HashKey, publication: &Publication<'_>) {
-        let live = self.of(session, key);
+        let Some(live) = self.by_session.get_mut(&session) else { return };
         if live.hashes.len() < LIVE_TOPICS_MAX {
             let topic = key.hash(publication.topic);
             live.hashes.insert(with_publisher(key, topic, publication));
@@ -100,13 +122,10 @@ impl LiveTopics {
         }
     }
 
-    fn of(&mut self, session: u32, key: HashKey) -> &mut Live {
-        let new = || Live { hashes: HashSet::with_hasher(key), opening: false };
-        self.by_session.entry(session).or_insert_with(new)
-    }
-
-    fn set_opening(&mut self, session: u32, key: HashKey, opening: bool) {
-        self.of(session, key).opening = opening;
+    fn set_opening(&mut self, session: u32, opening: bool) {
+        if let Some(live) = self.by_session.get_mut(&session) {
+            live.opening = opening;
+        }
     }
 
     fn has(&self, session: u32, key: HashKey, publication: &Publication<'_>) -> bool {
@@ -130,14 +149,15 @@ impl Core {
     /// nearly all gone.
     fn takes_retained(&mut self, key: Key) -> bool {
         let Some(session) = self.sessions.get(key) else { return false };
-        let Some(link) = self.links.get_mut(session.link) else { return false };
-        if self.out.queued(session.link.index) >= PAGE_BYTES {
-            link.starve(session.link, &mut self.starved);
+        let link_key = session.link();
+        let Some(link) = self.links.get_mut(link_key) else { return false };
+        if self.out.queued(link_key.index) >= PAGE_BYTES {
+            link.starve(link_key, &mut self.starved);
             return false;
         }
         link.is_live()
             && session.window.as_ref().is_none_or(|window| window.queue.is_empty())
-            && session.backlog.as_ref().is_none_or(|backlog| backlog.is_caught_up())
+            && session.backlog.is_caught_up()
     }
 
     /// Delivers one retained message.
@@ -157,7 +177,7 @@ impl Core {
             && self
                 .sessions
                 .get(session)
-                .is_some_and(|session| session.client_hash == publication.client_hash)
+                .is_some_and(|session| self.key.hash(&session.client_id) == publication.client_hash)
         {
             return;
         }
@@ -200,7 +220,8 @@ impl Broker {
             (home, home)
         };
         let Some(entry) = self.core.sessions.get_mut(session) else { return };
-        entry.fetches += 1;
+        entry.set_fetching(true);
+        self.core.live_topics.begin(session.index, self.key);
         let fetch = Fetch { session, wanted, source, last, from: Box::default(), asked: false, cut };
         let key = self.fetches.insert(fetch);
         self.go_on_fetching(key);
@@ -208,7 +229,7 @@ impl Broker {
 
     /// A session has room again: its fetches go on.
     pub(crate) fn fetch_more(&mut self, session: Key) {
-        if self.core.sessions.get(session).is_none_or(|session| session.fetches == 0) {
+        if self.core.sessions.get(session).is_none_or(|session| !session.is_fetching()) {
             return;
         }
         let mine: Vec<Key> =
@@ -275,11 +296,10 @@ impl Broker {
     }
 
     fn fetched(&mut self, key: Key) {
-        if let Some(session) = self.core.sessions.get_mut(key) {
-            session.fetches -= 1;
-            if session.fetches == 0 {
-                self.core.live_topics.forget(key.index);
-            }
+        if let Some(session) = self.core.sessions.get_mut(key)
+            && self.core.live_topics.end(key.index)
+        {
+            session.set_fetching(false);
         }
     }
 
@@ -298,15 +318,15 @@ impl Broker {
     /// It has to wait: what is live from here on is remembered.
     pub(crate) fn begin_fetching(&mut self, session: Key) {
         if let Some(entry) = self.core.sessions.get_mut(session) {
-            entry.fetches += 1;
-            let opening = entry.fetches == 1;
-            self.core.live_topics.set_opening(session.index, self.key, opening);
+            entry.set_fetching(true);
+            let opening = self.core.live_topics.begin(session.index, self.key) == 1;
+            self.core.live_topics.set_opening(session.index, opening);
         }
     }
 
     /// The fetches of a SUBSCRIBE that had to wait have begun.
     pub(crate) fn began_fetching(&mut self, session: Key) {
-        self.core.live_topics.set_opening(session.index, self.key, false);
+        self.core.live_topics.set_opening(session.index, false);
         self.fetched(session);
     }
 
@@ -336,10 +356,10 @@ impl Broker {
     /// The session's client is gone: what it was still to be sent of the retained set is not.
     pub(crate) fn end_fetches(&mut self, session_key: Key) {
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
-        if session.fetches == 0 {
+        if !session.is_fetching() {
             return;
         }
-        session.fetches = 0;
+        session.set_fetching(false);
         self.core.live_topics.forget(session_key.index);
         for key in self.fetches.keys() {
             if self.fetches.get(key).is_some_and(|fetch| fetch.session == session_key) {

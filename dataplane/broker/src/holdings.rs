@@ -44,7 +44,7 @@ counter_set! {
         Fetches = "fetches",
         /// Fetches that used up their share of a turn.
         HungryFetches = "hungry_fetches",
-        /// Sessions with topics remembered for a fetch.
+        /// Sessions that fetch retained messages, with the topics remembered for that.
         LiveTopics = "live_topics",
         /// Fan-outs that go on in later turns.
         FanOuts = "fanouts",

@@ -89,6 +89,8 @@ pub struct Link {
     pub(crate) unacknowledged: u16,
     /// Topic aliases the client may set.
     pub(crate) alias_in_max: u16,
+    /// Hash of its client id under the process's key.
+    pub(crate) client_hash: u64,
     /// The topic it published to last, which may have been forgotten or made another since.
     pub(crate) last_topic: TopicId,
     pub(crate) extra: Option<Box<LinkExtra>>,
@@ -123,6 +125,7 @@ impl Link {
             send_window: u16::MAX,
             unacknowledged: 0,
             alias_in_max: 0,
+            client_hash: 0,
             last_topic: TopicId::NONE,
             extra: None,
         }

@@ -6,7 +6,7 @@ use pelton_mqtt::QoS;
 use crate::alike::{ALIKE_MIN, Alike};
 
 /// Who published: the serial number of a session, unique in the process; `NOBODY` for the broker itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Publisher(pub u64);
 
 impl Publisher {

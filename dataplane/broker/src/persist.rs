@@ -44,9 +44,7 @@ use crate::message::Publication;
 use crate::persist::ending::Endings;
 use crate::persist::fault::Fault;
 use crate::persist::promise::{Promise, What};
-use crate::session::Session;
 use crate::settings::Storage;
-use crate::slot::Slot;
 
 pub use load::LoadError;
 
@@ -282,13 +280,6 @@ fn publication_of<'a>(head: &MessageHead, body: &'a [u8]) -> Publication<'a> {
         publisher: crate::message::Publisher(head.publisher),
         client_hash: head.client_hash,
         wire: None,
-    }
-}
-
-impl Session {
-    /// What storage knows the session by.
-    pub(crate) fn id(&self) -> SessionId {
-        SessionId { slot: Slot::of_hash(self.client_hash).0, serial: self.serial.0 }
     }
 }
 

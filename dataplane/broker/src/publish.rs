@@ -60,8 +60,9 @@ impl Broker {
             Ok(publish) => publish,
             Err(error) => return self.end_malformed(key, error),
         };
+        let client_hash = link.client_hash;
         let Some(session) = self.core.sessions.get(link.session) else { return Handled::Ended };
-        let (publisher, client_hash) = (session.serial, session.client_hash);
+        let publisher = session.serial;
         let publication = Publication {
             topic: publish.topic.as_bytes(),
             forwarded: b"",
@@ -87,11 +88,10 @@ impl Broker {
         let handled = match self.name_by_alias(key, &publish, &mut named) {
             Err(handled) => handled,
             Ok(topic) => {
-                let session = self.core.links.get(key).map_or(Key::NONE, |link| link.session);
-                let (publisher, client_hash) = match self.core.sessions.get(session) {
-                    Some(session) => (session.serial, session.client_hash),
-                    None => return Handled::Ended,
-                };
+                let Some(link) = self.core.links.get(key) else { return Handled::Ended };
+                let client_hash = link.client_hash;
+                let Some(session) = self.core.sessions.get(link.session) else { return Handled::Ended };
+                let publisher = session.serial;
                 let publication = Publication {
                     topic: topic.as_bytes(),
                     forwarded,
@@ -282,7 +282,7 @@ impl Broker {
         let mut along = Along::Nothing;
         if exactly_once {
             session.window().unreleased.insert(packet_id);
-            if session.stored {
+            if session.is_stored() {
                 along = Along::Received(session.id(), packet_id);
             }
         }

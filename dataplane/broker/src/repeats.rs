@@ -50,9 +50,10 @@ impl Broker {
         for subscriber in subscribers {
             let options = subscriber.options;
             let session = self.core.sessions.at(subscriber.session)?;
-            let link = self.core.links.get(session.link)?;
-            let is_plain = !link.is_v5() && !options.no_local() && session.fetches == 0;
-            if !is_plain || self.core.out.queued(session.link.index) > out_max {
+            let key = session.link();
+            let link = self.core.links.get(key)?;
+            let is_plain = !link.is_v5() && !options.no_local() && !session.is_fetching();
+            if !is_plain || self.core.out.queued(key.index) > out_max {
                 return None;
             }
         }
@@ -61,7 +62,7 @@ impl Broker {
             self.core.out.share(class, |log| log.extend_from_slice(bytes))
         });
         for subscriber in subscribers {
-            let link = self.core.sessions.at(subscriber.session)?.link.index;
+            let link = self.core.sessions.at(subscriber.session)?.link().index;
             match shared {
                 Some(range) => self.core.out.append_shared(link, range),
                 None => self.core.out.append(link, |queue| queue.extend_from_slice(bytes)),

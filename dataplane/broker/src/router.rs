@@ -241,18 +241,22 @@ impl Router {
 
     /// The filter `text` (checked before), made if it is new. Wildcard or exact; never the `$share` form.
     pub fn filter(&mut self, text: &str) -> FilterId {
-        if let Some(filter) = self.find_filter(text) {
-            return filter;
-        }
         if has_wildcard(text) {
-            let filter = self.filters.insert(Place::Wild { node: 0 });
+            if let Some(filter) = self.trie.find(text) {
+                return filter;
+            }
+            let filter = self.filters.insert_wild();
             let node = self.trie.insert(text, filter);
             self.filters.get_mut(filter).place = Place::Wild { node };
             self.bump();
             filter
         } else {
-            let filter = self.filters.insert(Place::Exact(text.into()));
-            self.topics.subscribed(self.key.hash(text.as_bytes()), text.as_bytes(), filter);
+            let hash = self.key.hash(text.as_bytes());
+            if let Some(filter) = self.filters.find_exact(hash, text.as_bytes()) {
+                return filter;
+            }
+            let filter = self.filters.insert_exact(hash, text);
+            self.topics.subscribed(hash, text.as_bytes(), filter);
             filter
         }
     }
@@ -336,11 +340,18 @@ impl Router {
         }
         self.interest_changed(filter);
         if self.filters.get(filter).remote().is_empty() {
-            match &self.filters.get(filter).place {
-                Place::Exact(text) => self.topics.unsubscribed(self.key.hash(text), text),
-                Place::Wild { node } => self.trie.remove(*node, filter),
-            }
-            self.filters.remove(filter);
+            let hash = match &self.filters.get(filter).place {
+                Place::Exact(text) => {
+                    let hash = self.key.hash(text);
+                    self.topics.unsubscribed(hash, text);
+                    Some(hash)
+                }
+                Place::Wild { node } => {
+                    self.trie.remove(*node, filter);
+                    None
+                }
+            };
+            self.filters.remove(filter, hash);
         }
     }
 

@@ -112,7 +112,7 @@ impl Broker {
         }
         if reason.is_error()
             && exactly_once
-            && let Some(session) = self.core.sessions.get(session).filter(|session| session.stored)
+            && let Some(session) = self.core.sessions.get(session).filter(|session| session.is_stored())
         {
             // Stored or not, it is not taken.
             let forgotten = OpKind::Unreceived { session: session.id(), packet_id: packet_id.get() };

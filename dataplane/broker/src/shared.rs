@@ -467,7 +467,7 @@ impl Broker {
             // [MQTT-3.10.4-2] Its home had not heard yet; by the time this is back it has.
             return self.return_to_group(group, session_key, publication);
         }
-        let online = session.is_some_and(|session| !session.link.is_none());
+        let online = session.is_some_and(|session| !session.link().is_none());
         if !online {
             if publication.qos.min(options.qos()) != QoS::AtMostOnce {
                 self.return_to_group(group, session_key, publication);

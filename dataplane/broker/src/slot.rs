@@ -9,7 +9,7 @@ use pelton_base::HashKey;
 pub const SLOTS: u16 = 1024;
 
 /// A slot of the keyed hash space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(pub u16);
 
 impl Slot {

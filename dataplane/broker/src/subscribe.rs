@@ -14,7 +14,7 @@ use crate::fetch::Cut;
 use crate::link::Hold;
 use crate::peers::Item;
 use crate::router::{FilterId, Options, Subscriber};
-use crate::session::{Membership, Place, Subscription};
+use crate::session::{Membership, Subscription};
 use crate::shared::{GroupRef, Joining, home_of};
 
 /// A route that other shards have yet to confirm.
@@ -111,7 +111,7 @@ impl Broker {
         };
         // The record exists only if it has to wait; until then its place is foretold.
         let place = self.subscribes.next_key();
-        let stored = self.core.sessions.get(session).is_some_and(|session| session.stored);
+        let stored = self.core.sessions.get(session).is_some_and(|session| session.is_stored());
         let first = self.core.persist.number();
         for grant in granted {
             // Devices subscribe anew whenever they connect: what is stored as it is asked for stands, whatever
@@ -120,7 +120,7 @@ impl Broker {
                 self.put_subscription(session, grant.filter, grant.options, grant.identifier);
                 let before = self.slot_in(session, grant.filter).and_then(|slot| {
                     let before = self.core.sessions.get(session)?.subscriptions.get(slot)?;
-                    Some((before.options, before.identifier))
+                    Some((before.options(), before.identifier()))
                 });
                 pending.stored.push((grant.filter.as_str().into(), before));
             }
@@ -210,7 +210,7 @@ impl Broker {
         let session = self.core.sessions.get(session_key)?;
         if filter.shared().is_some() {
             return session.subscriptions.iter().position(
-                |subscription| matches!(&subscription.place, Place::Group(m) if *m.text == *filter.as_str()),
+                |subscription| matches!(subscription, Subscription::Group(m) if *m.text == *filter.as_str()),
             );
         }
         let wanted = self.router.find_filter(filter.as_str())?;
@@ -223,7 +223,7 @@ impl Broker {
                 .map(|subscriber| usize::from(subscriber.slot));
         }
         session.subscriptions.iter().position(
-            |subscription| matches!(subscription.place, Place::Filter { filter, .. } if filter == wanted),
+            |subscription| matches!(subscription, Subscription::Filter { filter, .. } if *filter == wanted),
         )
     }
 
@@ -232,7 +232,7 @@ impl Broker {
         let Some(slot) = self.slot_in(session, grant.filter) else { return false };
         self.core.sessions.get(session).is_some_and(|session| {
             let has = &session.subscriptions[slot];
-            (has.options.bits(), has.identifier) == (grant.options.bits(), grant.identifier)
+            (has.options().bits(), has.identifier()) == (grant.options.bits(), grant.identifier)
         })
     }
 
@@ -245,8 +245,8 @@ impl Broker {
             // [MQTT-3.8.4-3] [MQTT-3.8.4-4] The same filter again: replaced, without a gap.
             Some(slot) => {
                 let subscription = &mut session.subscriptions[slot];
-                (subscription.options, subscription.identifier) = (grant.options, grant.identifier);
-                if let Place::Filter { filter, position } = subscription.place {
+                subscription.replace(grant.options, grant.identifier);
+                if let &mut Subscription::Filter { filter, position, .. } = subscription {
                     self.router.subscriber_mut(filter, position).options = grant.options;
                 }
             }
@@ -254,13 +254,10 @@ impl Broker {
                 let slot = session.subscriptions.len() as u16;
                 let subscriber = Subscriber { session: pending.session.index, slot, options: grant.options };
                 let (position, first) = self.router.add(filter, subscriber);
-                let place = Place::Filter { filter, position };
-                self.core.census.subscribed(&place);
-                session.subscriptions.push(Subscription {
-                    place,
-                    identifier: grant.identifier,
-                    options: grant.options,
-                });
+                let (options, identifier) = (grant.options, grant.identifier);
+                let subscription = Subscription::Filter { filter, position, identifier, options };
+                self.core.census.subscribed(&subscription);
+                session.subscriptions.push(subscription);
                 if first {
                     self.announce(filter);
                 }
@@ -296,19 +293,19 @@ impl Broker {
         let slot = match slot {
             Some(slot) => {
                 let subscription = &mut session.subscriptions[slot];
-                (subscription.options, subscription.identifier) = (grant.options, grant.identifier);
+                subscription.replace(grant.options, grant.identifier);
                 slot
             }
             None => {
-                let membership = Membership { group: GroupRef::NONE, text: grant.filter.as_str().into() };
-                let place = Place::Group(Box::new(membership));
-                self.core.census.subscribed(&place);
-                session.subscriptions.push(Subscription {
-                    place,
+                let membership = Membership {
+                    group: GroupRef::NONE,
+                    text: grant.filter.as_str().into(),
                     identifier: grant.identifier,
                     options: grant.options,
-                });
-                session.subscriptions.len() - 1
+                };
+                let subscription = Subscription::Group(Box::new(membership));
+                self.core.census.subscribed(&subscription);
+                session.subscriptions.push(subscription)
             }
         };
         let home = home_of(self.key, name, text, self.peers.shards());
@@ -335,7 +332,7 @@ impl Broker {
         };
         let (group, filter, first) = self.join_group(name, text, joining);
         if let Some(session) = self.core.sessions.get_mut(pending.session)
-            && let Place::Group(membership) = &mut session.subscriptions[slot].place
+            && let Subscription::Group(membership) = &mut session.subscriptions[slot]
         {
             membership.group = group;
         }
@@ -426,10 +423,10 @@ impl Broker {
         let (link, session_key) = (pending.link, pending.session);
         match self.core.sessions.get_mut(session_key) {
             Some(session) => {
-                let online = !session.link.is_none();
+                let online = !session.link().is_none();
                 let mut is_member = false;
-                for subscription in &mut session.subscriptions {
-                    if let Place::Group(membership) = &mut subscription.place
+                for subscription in session.subscriptions.iter_mut() {
+                    if let Subscription::Group(membership) = subscription
                         && *membership.text == *text
                     {
                         membership.group = group;
@@ -490,8 +487,8 @@ impl Broker {
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
         let persistent = session.is_persistent();
         let subscription = &mut session.subscriptions[slot];
-        (subscription.options, subscription.identifier) = (options, identifier);
-        if let Place::Filter { filter, position } = subscription.place {
+        subscription.replace(options, identifier);
+        if let &mut Subscription::Filter { filter, position, .. } = subscription {
             self.router.subscriber_mut(filter, position).options = options;
         }
         let Some(shared) = filter.shared() else { return };
@@ -521,10 +518,10 @@ impl Broker {
         identifier: u32,
     ) {
         let Some(entry) = self.core.sessions.get_mut(session) else { return };
-        let membership = Membership { group: GroupRef::NONE, text: written.into() };
-        let place = Place::Group(Box::new(membership));
-        self.core.census.subscribed(&place);
-        entry.subscriptions.push(Subscription { place, identifier, options });
+        let membership = Membership { group: GroupRef::NONE, text: written.into(), identifier, options };
+        let subscription = Subscription::Group(Box::new(membership));
+        self.core.census.subscribed(&subscription);
+        entry.subscriptions.push(subscription);
         let home = home_of(self.key, name, text, self.peers.shards());
         let persistent = true;
         if home != self.me {
@@ -548,7 +545,7 @@ impl Broker {
         let (group, filter, first) = self.join_group(name, text, joining);
         self.set_presence(group, self.me, session, false);
         if let Some(entry) = self.core.sessions.get_mut(session)
-            && let Some(Subscription { place: Place::Group(membership), .. }) = entry.subscriptions.last_mut()
+            && let Some(Subscription::Group(membership)) = entry.subscriptions.last_mut()
         {
             membership.group = group;
         }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::broker::{Broker, Handled};
 use crate::counters::{Ended, Traffic};
-use crate::session::Place;
+use crate::session::Subscription;
 
 impl Broker {
     pub(crate) fn handle_unsubscribe(&mut self, key: Key, body: &[u8]) -> Handled {
@@ -62,30 +62,30 @@ impl Broker {
         let gone = session.subscriptions.swap_remove(slot);
         // The last subscription took the slot: its filter is told.
         if let Some(moved) = session.subscriptions.get(slot)
-            && let Place::Filter { filter, position } = moved.place
+            && let &Subscription::Filter { filter, position, .. } = moved
         {
             self.router.subscriber_mut(filter, position).slot = slot as u16;
         }
-        self.withdraw(session_key, gone.place);
+        self.withdraw(session_key, gone);
     }
 
     /// Takes a subscription that is no longer in its session's list out of its filter or group.
-    fn withdraw(&mut self, session_key: Key, place: Place) {
-        self.core.census.unsubscribed(&place);
-        match place {
-            Place::Filter { filter, position } => {
+    fn withdraw(&mut self, session_key: Key, gone: Subscription) {
+        self.core.census.unsubscribed(&gone);
+        match gone {
+            Subscription::Filter { filter, position, .. } => {
                 if let Some(moved) = self.router.remove(filter, position)
                     && let Some(other) = self.core.sessions.at_mut(moved.session)
-                    && let Some(subscription) = other.subscriptions.get_mut(usize::from(moved.slot))
-                    && let Place::Filter { position: other_position, .. } = &mut subscription.place
+                    && let Some(Subscription::Filter { position: other_position, .. }) =
+                        other.subscriptions.get_mut(usize::from(moved.slot))
                 {
                     *other_position = position;
                 }
                 self.release_filter(filter);
             }
-            Place::Group(membership) => {
+            Subscription::Group(membership) => {
                 if let Some(session) = self.core.sessions.get_mut(session_key) {
-                    session.left_group = true;
+                    session.leave_group();
                 }
                 self.tell_leave(membership.group, session_key);
             }
@@ -97,10 +97,7 @@ impl Broker {
         while let Some(subscription) =
             self.core.sessions.get_mut(session_key).and_then(|session| session.subscriptions.pop())
         {
-            self.withdraw(session_key, subscription.place);
-        }
-        if let Some(session) = self.core.sessions.get_mut(session_key) {
-            session.subscriptions.shrink_to_fit();
+            self.withdraw(session_key, subscription);
         }
     }
 }

@@ -84,7 +84,7 @@ impl Broker {
     /// whatever the clock says.
     pub(crate) fn publish_will_if_due(&mut self, session_key: Key) {
         let wall = self.core.wall;
-        let will = self.core.sessions.get(session_key).and_then(|session| session.will.as_ref());
+        let will = self.core.sessions.will(session_key);
         if will.is_some_and(|will| will.due <= wall || will.delay_seconds == 0) {
             self.publish_will(session_key);
         }
@@ -93,18 +93,18 @@ impl Broker {
     /// Publishes a session's will now, if it has one. Rules may have changed since CONNECT: they are asked
     /// again.
     pub(crate) fn publish_will(&mut self, session_key: Key) {
-        let Some(session) = self.core.sessions.get_mut(session_key) else { return };
         // [MQTT311-3.1.2-12]
-        let Some(will) = session.will.take() else { return };
-        let (publisher, client_hash, stored) =
-            (session.serial, session.client_hash, session.stored.then_some(session_key));
+        let Some(will) = self.core.sessions.take_will(session_key) else { return };
+        let Some(session) = self.core.sessions.get(session_key) else { return };
+        let client_hash = self.key.hash(&session.client_id);
+        let (publisher, stored) = (session.serial, session.is_stored().then_some(session_key));
         let user_name = self
             .core
             .links
-            .get(session.link)
+            .get(session.link())
             .and_then(|link| link.extra.as_ref())
             .and_then(|extra| extra.user_name.as_deref());
-        let who = Who { client_id: &session.client_id, user_name };
+        let who = Who { client_id: session.client_id.as_str(), user_name };
         let topic = std::str::from_utf8(&will.body[..usize::from(will.topic_len)]).unwrap_or_default();
         if let Decision::Deny(_) = self.core.settings.access.check(Action::Publish, who, topic) {
             self.core.tally.dropped.add(Dropped::NotAuthorized);

@@ -14,7 +14,7 @@ impl Broker {
     /// got to it yet, the publisher need not wait for that.
     #[inline(never)]
     pub(crate) fn store_taken(&mut self, session: Key, delivery: &Delivery) {
-        if !self.core.sessions.get(session).is_some_and(|session| session.stored) {
+        if !self.core.sessions.get(session).is_some_and(|session| session.is_stored()) {
             return;
         }
         let bytes = delivery.message.some().map_or(0, |message| self.core.messages.get(message).bytes());
@@ -28,9 +28,11 @@ impl Broker {
     /// A delivery is over.
     pub(crate) fn store_done(&mut self, session: Key, sequence: u32, bytes: u32) {
         let core = &mut self.core;
-        let Some(session) = core.sessions.get_mut(session).filter(|session| session.stored) else { return };
+        let Some(session) = core.sessions.get_mut(session).filter(|session| session.is_stored()) else {
+            return;
+        };
         let id = session.id();
-        let Some(backlog) = &mut session.backlog else { return };
+        let backlog = &mut session.backlog;
         backlog.done(bytes);
         let sequence = backlog.sequence_of(sequence);
         core.persist.push(OpKind::Done { session: id, sequence }, &[]);
@@ -39,14 +41,14 @@ impl Broker {
     /// A client has a QoS 2 delivery; whether its PUBREL waits for storage.
     pub(crate) fn store_release(&mut self, session: Key, delivery: &Delivery, link: Key) -> bool {
         let core = &mut self.core;
-        let Some(session) = core.sessions.get_mut(session).filter(|session| session.stored) else {
+        let Some(session) = core.sessions.get_mut(session).filter(|session| session.is_stored()) else {
             return false;
         };
         let id = session.id();
-        let Some(backlog) = &mut session.backlog else { return false };
+        let backlog = &mut session.backlog;
         let sequence = backlog.sequence_of(delivery.sequence);
         let bytes = delivery.message.some().map_or(0, |message| core.messages.get(message).bytes());
-        backlog.bytes = backlog.bytes.saturating_sub(bytes as u64);
+        backlog.set_bytes(backlog.bytes().saturating_sub(bytes as u64));
         let number = core.persist.push(OpKind::Released { session: id, sequence }, &[]);
         core.persist.promise(number, u32::MAX, What::Pubrel(link, delivery.packet_id));
         true
@@ -56,7 +58,7 @@ impl Broker {
     pub(crate) fn store_is_behind(&self, session: Key) -> bool {
         let persist = &self.core.persist;
         (persist.congested || persist.fault.is_open())
-            && self.core.sessions.get(session).is_some_and(|session| session.stored)
+            && self.core.sessions.get(session).is_some_and(|session| session.is_stored())
     }
 
     /// A publisher has released a QoS 2 identifier; whether its PUBCOMP waits for storage. It may use the
@@ -70,7 +72,9 @@ impl Broker {
         reason: ReasonCode,
     ) -> bool {
         let core = &mut self.core;
-        let Some(session) = core.sessions.get(session).filter(|session| session.stored) else { return false };
+        let Some(session) = core.sessions.get(session).filter(|session| session.is_stored()) else {
+            return false;
+        };
         let released = OpKind::Unreceived { session: session.id(), packet_id: packet_id.get() };
         let number = core.persist.push(released, &[]);
         core.persist.promise(number, u32::MAX, What::Pubcomp(link, packet_id, reason));

@@ -34,17 +34,17 @@ impl Broker {
         }
         let Some(request) = link.extra.as_mut().and_then(|extra| extra.connect.take()) else { return };
         self.core.persist.connecting.remove(&request.session.index);
-        if let Some(session) = self.core.sessions.get_mut(request.session) {
-            session.kept |= !failed;
+        if !failed && let Some(session) = self.core.sessions.get_mut(request.session) {
+            session.set_kept();
         }
-        if self.core.sessions.get(request.session).is_some_and(|session| session.kept) {
+        if self.core.sessions.get(request.session).is_some_and(|session| session.is_kept()) {
             return self.finish_connect(key, *request);
         }
         self.refuse_connect(key, request.version, ReasonCode::QuotaExceeded);
+        drop(self.core.sessions.take_will(request.session));
         if let Some(session) = self.core.sessions.get_mut(request.session) {
-            session.will = None;
             // Storage does not have it.
-            session.stored = false;
+            session.set_stored(false);
         }
         self.end_session(request.session);
         self.give_back(key, &request.client_id);
@@ -57,9 +57,9 @@ impl Broker {
             return;
         }
         self.core.persist.connecting.remove(&session.index);
-        let Some(entry) = self.core.sessions.get_mut(session) else { return };
-        entry.will = None;
-        if entry.stored {
+        drop(self.core.sessions.take_will(session));
+        let Some(entry) = self.core.sessions.get(session) else { return };
+        if entry.is_stored() {
             self.go_offline(session);
         } else {
             // Nobody was told of it.
@@ -86,8 +86,8 @@ impl Broker {
         let Some(request) = link.extra.as_mut().and_then(|extra| extra.connect.take()) else { return };
         self.core.persist.connecting.remove(&request.session.index);
         let Some(session) = self.core.sessions.get_mut(request.session) else { return };
-        session.stored = session.is_persistent();
-        if session.stored {
+        session.set_stored(session.is_persistent());
+        if session.is_stored() {
             return self.store_connect(key, request);
         }
         self.finish_connect(key, *request);
@@ -101,7 +101,9 @@ impl Broker {
         options: Options,
         identifier: u32,
     ) {
-        let Some(session) = self.core.sessions.get(session).filter(|session| session.stored) else { return };
+        let Some(session) = self.core.sessions.get(session).filter(|session| session.is_stored()) else {
+            return;
+        };
         let text = filter.as_str().as_bytes();
         let kind = OpKind::PutSubscription {
             session: session.id(),
@@ -114,7 +116,9 @@ impl Broker {
 
     /// Stages the end of a subscription of a stored session.
     pub(crate) fn end_subscription(&mut self, session: Key, filter: TopicFilter<'_>) {
-        let Some(session) = self.core.sessions.get(session).filter(|session| session.stored) else { return };
+        let Some(session) = self.core.sessions.get(session).filter(|session| session.is_stored()) else {
+            return;
+        };
         let text = filter.as_str().as_bytes();
         let kind = OpKind::EndSubscription { session: session.id(), filter: text.len() as u16 };
         self.core.persist.push(kind, &[text]);

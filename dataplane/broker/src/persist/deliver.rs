@@ -48,9 +48,9 @@ impl Core {
         let Some(session_key) = sessions.key_at(session_index) else { return };
         let Some(session) = sessions.get_mut(session_key) else { return };
         let stored_as = session.id();
-        let Session { window, backlog, link: link_key, .. } = session;
-        let backlog = backlog.get_or_insert_default();
-        let mut live = links.get_mut(*link_key).filter(|link| link.is_live());
+        let link_key = session.link();
+        let Session { window, backlog, .. } = session;
+        let mut live = links.get_mut(link_key).filter(|link| link.is_live());
         let way = match (&live, &window) {
             (None, _) => Way::Store,
             (Some(_), _) if !backlog.is_caught_up() => Way::Store,
@@ -80,9 +80,9 @@ impl Core {
         if let Some(link) = &mut live
             && out.queued(link_key.index) >= settings.outbound_bytes_max as usize
         {
-            link.starve(*link_key, starved);
+            link.starve(link_key, starved);
         }
-        let sequence = backlog.next;
+        let sequence = backlog.next();
         let mut packet_id = None;
         if let Way::Send | Way::Commit = way {
             let id = window.get_or_insert_default().inflight.identifier(at);
@@ -112,12 +112,10 @@ impl Core {
         };
         let number = persist.target(target, terms.identifiers);
         let was_caught_up = backlog.is_caught_up();
-        backlog.next += 1;
-        backlog.messages += 1;
-        backlog.bytes += u64::from(bytes);
+        backlog.push(bytes);
         match (way, packet_id) {
             (Way::Send | Way::Commit, Some(packet_id)) => {
-                backlog.read_from = backlog.next;
+                backlog.catch_up();
                 let message = lazy.hold(messages, publication);
                 let exactly_once = terms.qos == QoS::ExactlyOnce;
                 let mut delivery = Delivery::new(packet_id, exactly_once, terms.retain, message, terms.group);
@@ -139,14 +137,14 @@ impl Core {
             }
             (Way::Keep, _) => {
                 debug_assert!(was_caught_up);
-                backlog.read_from = backlog.next;
+                backlog.catch_up();
                 let queue = &mut window.get_or_insert_default().queue;
                 queue.push(queued(lazy.hold(messages, publication), &terms, sequence, bytes));
             }
             _ => {
                 // The newest messages are kept while what is before them is read; if they are too many they
                 // are read as well.
-                if let Some(reader) = &mut backlog.reader
+                if let Some(reader) = window.as_mut().and_then(|window| window.reader.as_mut())
                     && reader.tail_from.is_some()
                 {
                     let ahead = persist.settings();
@@ -173,22 +171,23 @@ impl Core {
         loop {
             let Some(session) = self.sessions.at_mut(session_index) else { return false };
             let id = session.id();
-            let Some(backlog) = &mut session.backlog else { return true };
+            let link = session.link();
+            let backlog = &mut session.backlog;
             // What is under way to the client is bounded by its window.
             let under_way = session.window.as_ref().map_or(0, |window| window.inflight.len()) as u32;
             let waiting = backlog.messages.saturating_sub(under_way);
             if waiting == 0
-                || (waiting < messages_max && backlog.bytes + u64::from(bytes) <= u64::from(bytes_max))
+                || (waiting < messages_max && backlog.bytes() + u64::from(bytes) <= u64::from(bytes_max))
             {
                 return true;
             }
             let in_memory = session.window.as_ref().is_some_and(|window| !window.queue.is_empty());
-            let first = backlog.read_from.max(backlog.unsent_from);
-            let droppable = in_memory || first < backlog.next;
+            let first = backlog.read_from().max(backlog.unsent_from());
+            let droppable = in_memory || first < backlog.next();
             if self.settings.queue_policy != QueuePolicy::DropOldest || !droppable {
                 self.tally.dropped.add(Dropped::QueueFullNewest);
-                if self.settings.queue_policy == QueuePolicy::Disconnect && !session.link.is_none() {
-                    self.overrun.push(session.link);
+                if self.settings.queue_policy == QueuePolicy::Disconnect && !link.is_none() {
+                    self.overrun.push(link);
                 }
                 return false;
             }
@@ -197,13 +196,13 @@ impl Core {
             self.persist.seal(publication);
             let mut oldest = session.window.as_mut().and_then(|window| window.queue.pop());
             if oldest.is_none()
-                && let Some(reader) = &mut backlog.reader
+                && let Some(reader) = session.window.as_mut().and_then(|window| window.reader.as_mut())
                 && reader.tail_from.is_some_and(|from| from <= first)
             {
                 // All before the newest ones, which are here, is gone.
                 oldest = reader.tail.pop();
                 if let Some(queued) = &oldest {
-                    backlog.unsent_from = queued.sequence + 1;
+                    backlog.set_unsent_from(queued.sequence + 1);
                     reader.tail_from = Some(queued.sequence + 1);
                 }
             }
@@ -216,12 +215,13 @@ impl Core {
                 None => {
                     // It is in storage only. Its size is not known here: the mean stands for it, and reading
                     // the queue puts it right.
-                    let mean = backlog.bytes / u64::from(backlog.messages.max(1));
-                    backlog.unsent_from = first + 1;
-                    if backlog.read_from == first {
-                        backlog.read_from = first + 1;
+                    let mean = backlog.bytes() / u64::from(backlog.messages.max(1));
+                    backlog.set_unsent_from(first + 1);
+                    if backlog.read_from() == first {
+                        backlog.set_read_from(first + 1);
                     }
-                    if let Some(Reader { tail_from: Some(from), .. }) = backlog.reader.as_deref_mut() {
+                    let reader = session.window.as_mut().and_then(|window| window.reader.as_deref_mut());
+                    if let Some(Reader { tail_from: Some(from), .. }) = reader {
                         *from = (*from).max(first + 1);
                     }
                     backlog.done(u32::try_from(mean).unwrap_or(u32::MAX));
@@ -239,14 +239,13 @@ impl Core {
             self;
         let Some(session) = sessions.get_mut(session_key) else { return };
         let id = session.id();
-        let Session { window: Some(window), backlog: Some(backlog), link: link_key, .. } = session else {
-            return;
-        };
-        let Some(link) = links.get_mut(*link_key).filter(|link| link.is_live()) else { return };
+        let link_key = session.link();
+        let Session { window: Some(window), backlog, .. } = session else { return };
+        let Some(link) = links.get_mut(link_key).filter(|link| link.is_live()) else { return };
         let limit = settings.outbound_bytes_max as usize;
         loop {
             if out.queued(link_key.index) >= limit {
-                link.starve(*link_key, starved);
+                link.starve(link_key, starved);
             }
             if out.queued(link_key.index) < limit
                 && window.inflight.under_way() < usize::from(link.send_window)

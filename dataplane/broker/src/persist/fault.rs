@@ -16,7 +16,6 @@ use crate::inflight::Delivery;
 use crate::link::Hold;
 use crate::message::Publication;
 use crate::persist::promise::What;
-use crate::session::Subscription;
 
 /// How long publishes are refused before storage is tried again.
 const PROBE_MS: u64 = 1_000;
@@ -188,7 +187,8 @@ impl Broker {
         let Ok(filter) = TopicFilter::new(text) else { return };
         let Some(slot) = self.slot_in(key, filter) else { return };
         let Some(session) = self.core.sessions.get(key) else { return };
-        let Subscription { options, identifier, .. } = session.subscriptions[slot];
+        let subscription = &session.subscriptions[slot];
+        let (options, identifier) = (subscription.options(), subscription.identifier());
         self.put_subscription(key, filter, options, identifier);
     }
 
@@ -280,20 +280,21 @@ impl Broker {
     fn undo_target(&mut self, session: Key, target: &Target, bytes: usize) {
         let core = &mut self.core;
         let Some(session) = core.sessions.get_mut(session) else { return };
-        let Some(backlog) = &mut session.backlog else { return };
-        let in_memory = !session.link.is_none() && target.sequence < backlog.read_from;
+        let connected = !session.link().is_none();
+        let backlog = &mut session.backlog;
+        let in_memory = connected && target.sequence < backlog.read_from();
         if in_memory && target.qos != QoS::ExactlyOnce as u8 {
             return;
         }
         backlog.done(u32::try_from(bytes).unwrap_or(u32::MAX));
-        if let Some(reader) = &mut backlog.reader {
+        let Some(window) = &mut session.window else { return };
+        if let Some(reader) = &mut window.reader {
             let messages = &mut core.messages;
             reader.tail.retain(
                 |queued| queued.sequence != target.sequence,
                 |queued| messages.release(queued.message),
             );
         }
-        let Some(window) = &mut session.window else { return };
         let low = target.sequence as u32;
         let messages = &mut core.messages;
         window.inflight.retain(

@@ -10,16 +10,16 @@ impl Broker {
     /// Stages the image of a stored session; nothing for others.
     pub(crate) fn put_session(&mut self, session_key: Key) {
         let Some(session) = self.core.sessions.get(session_key) else { return };
-        if !session.stored {
+        if !session.is_stored() {
             return;
         }
         let image = SessionImage {
             kind: SessionKind::Client,
-            client_id: session.client_id.to_string(),
+            client_id: session.client_id.as_str().to_owned(),
             expiry_seconds: session.expiry_seconds,
-            expires: session.expires,
+            expires: session.expires(),
             // One that waits for room is as good as not published.
-            will: match &session.will {
+            will: match self.core.sessions.will(session_key) {
                 Some(will) => Some(will.image()),
                 None => self.wills.iter().find_map(|will| will.of(session.serial)).map(Will::image),
             },
@@ -53,13 +53,16 @@ impl Broker {
     pub(crate) fn forget_memory(&mut self, session_key: Key) {
         let core = &mut self.core;
         let Some(session) = core.sessions.get_mut(session_key) else { return };
-        let Some(backlog) = &mut session.backlog else { return };
-        let mut from = backlog.read_from;
-        backlog.unsent_from = backlog.unsent_from.max(from);
+        let backlog = &mut session.backlog;
+        if !backlog.is_used() {
+            return;
+        }
+        let mut from = backlog.read_from();
+        backlog.set_unsent_from(backlog.unsent_from().max(from));
         if let Some(window) = &mut session.window {
             let first = window.inflight.sequences().map(|low| backlog.sequence_of(low)).min();
             if let Some(queued) = window.queue.front() {
-                backlog.unsent_from = queued.sequence;
+                backlog.set_unsent_from(queued.sequence);
             }
             from = first
                 .into_iter()
@@ -73,15 +76,16 @@ impl Broker {
             while let Some(queued) = window.queue.pop() {
                 core.messages.release(queued.message);
             }
-        }
-        if let Some(mut reader) = backlog.reader.take() {
-            while let Some(queued) = reader.tail.pop() {
-                core.messages.release(queued.message);
+            if let Some(mut reader) = window.reader.take() {
+                while let Some(queued) = reader.tail.pop() {
+                    core.messages.release(queued.message);
+                }
             }
         }
+        backlog.reading = false;
         // By sequence numbers alone: how many messages are left is not known so well that what is behind them could
         // be taken for read.
-        backlog.read_from = from;
+        backlog.set_read_from(from);
         session.shrink();
     }
 }

@@ -15,7 +15,7 @@ use crate::persist::backlog::Backlog;
 use crate::persist::{SERIAL_COUNT, first_serial, publication_of};
 use crate::retained::Stamp;
 use crate::router::{Options, Subscriber};
-use crate::session::{NEVER_EXPIRES, Place, Session, Subscription};
+use crate::session::{NEVER_EXPIRES, Session, Subscription};
 use crate::shared::home_of;
 use crate::slot::Slot;
 use crate::will::Will;
@@ -138,39 +138,37 @@ impl Broker {
         }
         let inflight_max = self.core.settings.inflight_max;
         let wall = self.core.wall;
-        let mut session = Session::new(image.client_id.into(), client_hash, Publisher(id.serial));
-        session.stored = true;
-        session.kept = true;
+        let mut session = Session::new(&image.client_id, Slot(id.slot), Publisher(id.serial));
+        session.set_stored(true);
+        session.set_kept();
         session.expiry_seconds = image.expiry_seconds;
-        session.expires = image.expires;
-        session.will = image.will.as_ref().map(|will| Box::new(Will::of_image(will)));
+        session.disconnect(image.expires);
+        let mut will = image.will.as_ref().map(|will| Box::new(Will::of_image(will)));
         let mut cut_off = false;
         if image.expires == Wall::NEVER && image.expiry_seconds != NEVER_EXPIRES {
             cut_off = true;
         }
         if image.expiry_seconds != NEVER_EXPIRES {
-            session.expires = image.expires.min(wall.plus_seconds(image.expiry_seconds));
+            session.disconnect(image.expires.min(wall.plus_seconds(image.expiry_seconds)));
         }
-        if let Some(will) = &mut session.will {
+        if let Some(will) = &mut will {
             cut_off |= will.due == Wall::NEVER;
             will.due = will.due.min(wall.plus_seconds(will.delay_seconds));
         }
         if loaded.next_sequence != 0 {
-            session.backlog = Some(Box::new(Backlog {
-                next: loaded.next_sequence,
-                bytes: loaded.queued_bytes,
-                read_from: if loaded.queued_messages == 0 { loaded.next_sequence } else { 0 },
-                // Storage does not say how many were sent: at most a window full.
-                unsent_from: loaded.next_sequence
-                    - u64::from(loaded.queued_messages.saturating_sub(u32::from(inflight_max))),
-                messages: loaded.queued_messages,
-                ..Backlog::default()
-            }));
+            // Storage does not say how many were sent: at most a window full.
+            session.backlog = Backlog::found(
+                loaded.next_sequence,
+                loaded.queued_messages,
+                loaded.queued_bytes,
+                u32::from(inflight_max),
+            );
         }
         for packet_id in received.into_iter().filter_map(PacketId::new) {
             session.window().unreleased.insert(packet_id);
         }
-        let key = self.core.sessions.insert(session);
+        let key = self.core.sessions.insert(client_hash, session);
+        self.core.sessions.set_will(key, will);
         for (filter, options, identifier) in &subscriptions {
             self.load_subscription(key, filter, *options, *identifier);
         }
@@ -194,9 +192,9 @@ impl Broker {
         let Some(session) = self.core.sessions.get_mut(key) else { return };
         let slot = session.subscriptions.len() as u16;
         let (position, first) = self.router.add(filter, Subscriber { session: key.index, slot, options });
-        let place = Place::Filter { filter, position };
-        self.core.census.subscribed(&place);
-        session.subscriptions.push(Subscription { place, identifier, options });
+        let subscription = Subscription::Filter { filter, position, identifier, options };
+        self.core.census.subscribed(&subscription);
+        session.subscriptions.push(subscription);
         if first && self.peers.shards() > 1 {
             self.tell_route(filter, true, Key::NONE);
         }

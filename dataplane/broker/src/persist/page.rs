@@ -22,8 +22,9 @@ impl Core {
         let Self { links, sessions, persist, .. } = self;
         let Some(session) = sessions.get_mut(session_key) else { return };
         let id = session.id();
-        let Session { window, backlog: Some(backlog), link, .. } = session else { return };
-        if backlog.is_caught_up() || links.get(*link).is_none_or(|link| !link.is_live()) {
+        let link = session.link();
+        let Session { window, backlog, .. } = session;
+        if backlog.is_caught_up() || links.get(link).is_none_or(|link| !link.is_live()) {
             return;
         }
         let ahead = persist.settings();
@@ -34,12 +35,13 @@ impl Core {
             window.inflight.unsent() < messages as usize && window.queue.has_room(0, messages, bytes)
         });
         let number = persist.number();
-        let reader = backlog.reader.get_or_insert_default();
+        let reader = window.get_or_insert_default().reader.get_or_insert_default();
+        backlog.reading = true;
         if reader.asked.is_some() || !has_room {
             return;
         }
         if reader.tail_from.is_none() {
-            reader.tail_from = Some(backlog.next);
+            reader.tail_from = Some(backlog.next());
             reader.decided_at = number;
         }
         if reader.decided_at > persist.done {
@@ -51,8 +53,8 @@ impl Core {
         persist.last_token += 1;
         let token = persist.last_token;
         reader.asked = Some(token);
-        reader.unsent_then = backlog.unsent_from;
-        let from = backlog.read_from;
+        reader.unsent_then = backlog.unsent_from();
+        let from = backlog.read_from();
         let shard = persist.batch.shard;
         persist.requests.push(PageRequest { token, shard, session: id, from, messages_max, bytes_max });
         persist.asked.insert(token, (session_key, id.serial));
@@ -74,7 +76,7 @@ impl Broker {
             return self.take_group_page(page);
         }
         let live = self.core.sessions.get(session_key).is_some_and(|session| {
-            let asked = session.backlog.as_ref().and_then(|backlog| backlog.reader.as_ref());
+            let asked = session.window.as_ref().and_then(|window| window.reader.as_ref());
             asked.is_some_and(|reader| reader.asked == Some(page.token))
         });
         if live {
@@ -96,13 +98,12 @@ impl Core {
         let Self { sessions, messages, out, tally, clock, wall, persist, .. } = self;
         let Some(session) = sessions.get_mut(session_key) else { return };
         let id = session.id();
-        let link = session.link;
-        let Session { window, backlog: Some(backlog), .. } = session else { return };
-        let window = window.get_or_insert_default();
-        let Some(reader) = &mut backlog.reader else { return };
+        let link = session.link();
+        let Session { window: Some(window), backlog, .. } = session else { return };
+        let Some(reader) = &mut window.reader else { return };
         reader.asked = None;
-        let until = reader.tail_from.unwrap_or(backlog.next);
-        let dropped = reader.unsent_then..backlog.unsent_from;
+        let until = reader.tail_from.unwrap_or(backlog.next());
+        let dropped = reader.unsent_then..backlog.unsent_from();
         // Whether all before the newest messages is read.
         let mut passed = page.complete;
         for found in walk(page) {
@@ -111,7 +112,7 @@ impl Core {
                 passed = true;
                 break;
             }
-            backlog.read_from = backlog.read_from.max(entry.sequence + 1);
+            backlog.set_read_from(backlog.read_from().max(entry.sequence + 1));
             if dropped.contains(&entry.sequence)
                 || persist.endings.is_handed_on(id, entry.sequence)
                 || persist.fault.is_over(id, entry.sequence)
@@ -138,7 +139,7 @@ impl Core {
             };
             take_entry(window, messages, clock.tick(), persist.done, head, &found);
         }
-        if passed || backlog.read_from == until {
+        if passed || backlog.read_from() == until {
             finish_stretch(backlog, window, messages);
         }
     }
@@ -182,18 +183,19 @@ fn take_entry(
 /// The page went to the end of what is committed. If that is the end of the stretch, the newest messages join
 /// the queue and the session has caught up; what was counted is put right by what is there.
 fn finish_stretch(backlog: &mut Backlog, window: &mut Window, messages: &Messages) {
-    let Some(reader) = &mut backlog.reader else { return };
+    let Window { reader: Some(reader), queue, .. } = window else { return };
     let Some(tail_from) = reader.tail_from else { return };
-    debug_assert!(backlog.read_from <= tail_from);
+    debug_assert!(backlog.read_from() <= tail_from);
     while let Some(queued) = reader.tail.pop() {
-        window.queue.push(queued);
+        queue.push(queued);
     }
-    backlog.reader = None;
-    backlog.read_from = backlog.next;
+    window.reader = None;
+    backlog.reading = false;
+    backlog.catch_up();
     backlog.messages = (window.inflight.len() + window.queue.len()) as u32;
     let under_way = window.inflight.iter().filter_map(|delivery| delivery.message.some());
     let bytes: usize = under_way.map(|message| messages.get(message).bytes()).sum();
-    backlog.bytes = (bytes + window.queue.bytes()) as u64;
+    backlog.set_bytes((bytes + window.queue.bytes()) as u64);
 }
 
 /// The entries of a page with what belongs to each.

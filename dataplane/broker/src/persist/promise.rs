@@ -127,10 +127,8 @@ impl Broker {
                 self.settled(settle, result);
             }
             What::Pump(session) => {
-                if let Some(session) = self.core.sessions.get_mut(session)
-                    && let Some(backlog) = &mut session.backlog
-                {
-                    backlog.waits = false;
+                if let Some(session) = self.core.sessions.get_mut(session) {
+                    session.backlog.waits = false;
                 }
                 self.core.pump(session);
                 self.fetch_more(session);

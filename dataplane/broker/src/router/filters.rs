@@ -117,12 +117,23 @@ impl Filters {
         self.exact.find(hash, |&index| has_hash(index) && holds(FilterId(index))).is_some()
     }
 
-    /// A filter that is not in the table.
-    pub(super) fn insert(&mut self, place: Place) -> FilterId {
-        let hash = match &place {
-            Place::Exact(text) => Some(self.key.hash(text)),
-            Place::Wild { .. } => None,
-        };
+    /// A filter without wildcards that is not in the table, with its text's hash.
+    pub(super) fn insert_exact(&mut self, hash: u64, text: &str) -> FilterId {
+        let filter = self.insert(Place::Exact(text.into()));
+        let (filters, key) = (&self.filters, self.key);
+        self.exact.insert_unique(hash, filter.0, |&index| match &filters[index] {
+            Some(Filter { place: Place::Exact(text), .. }) => key.hash(text),
+            _ => 0,
+        });
+        filter
+    }
+
+    /// A filter with wildcards, which has yet to be given its place.
+    pub(super) fn insert_wild(&mut self) -> FilterId {
+        self.insert(Place::Wild { node: 0 })
+    }
+
+    fn insert(&mut self, place: Place) -> FilterId {
         let filter = Some(Filter { place, subscribers: Few::None, more: None });
         let index = match self.free.pop() {
             Some(index) => {
@@ -134,21 +145,15 @@ impl Filters {
                 (self.filters.len() - 1) as u32
             }
         };
-        if let Some(hash) = hash {
-            let (filters, key) = (&self.filters, self.key);
-            self.exact.insert_unique(hash, index, |&index| match &filters[index] {
-                Some(Filter { place: Place::Exact(text), .. }) => key.hash(text),
-                _ => 0,
-            });
-        }
         FilterId(index)
     }
 
-    pub(super) fn remove(&mut self, filter: FilterId) {
+    /// Takes a filter out; `exact_hash` is the hash of its text if it has no wildcards.
+    pub(super) fn remove(&mut self, filter: FilterId, exact_hash: Option<u64>) {
         let gone = self.filters[filter.0].take();
         debug_assert!(gone.as_ref().is_some_and(|gone| !gone.is_wanted_here() && gone.remote().is_empty()));
-        if let Some(Filter { place: Place::Exact(text), .. }) = gone
-            && let Ok(entry) = self.exact.find_entry(self.key.hash(&text), |&index| index == filter.0)
+        if let Some(hash) = exact_hash
+            && let Ok(entry) = self.exact.find_entry(hash, |&index| index == filter.0)
         {
             entry.remove();
         }

@@ -193,8 +193,10 @@ impl Topics {
         if let Ok(entry) = self.by_name.find_entry(hash, |&index| index == topic.0) {
             entry.remove();
         }
-        let gone = std::mem::take(&mut self.topics[topic.0]);
-        self.share(gone.exact.is_some()).count -= 1;
+        let place = &mut self.topics[topic.0];
+        let subscribed = place.exact.is_some();
+        *place = Topic::default();
+        self.share(subscribed).count -= 1;
         self.free.push(topic.0);
     }
 
