@@ -1,6 +1,7 @@
 //! What an offline persistent session costs in memory: `cargo run --release -p pelton-benches --bin
 //! offline-memory [SESSIONS]`. Sessions are loaded as from a store, one shard, each with one subscription and a
-//! hundred messages in storage; anonymous memory before and after says the rest.
+//! hundred messages in storage; anonymous memory before and after says the rest. Without transparent huge pages, as
+//! the broker runs.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -26,12 +27,18 @@ fn rss_anon_bytes() -> u64 {
 
 fn main() {
     let sessions: u64 = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
-    for (what, filter) in
-        [("one filter for all", None), ("a filter each, without wildcards", Some("device/"))]
-    {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        eprintln!("transparent huge pages are on: {error}");
+    }
+    for (what, begin, end) in [
+        ("fleet/+/command for all", "", ""),
+        ("dev/NNNNNNN/cmd each", "dev/", "/cmd"),
+        ("device/NNNNNNN/command each", "device/", "/command"),
+        ("dev/NNNNNNN/# each", "dev/", "/#"),
+    ] {
         let settings = Settings { storage: Some(Storage::default()), ..Settings::default() };
         let before = rss_anon_bytes();
-        let begin = Instant::now();
+        let began = Instant::now();
         let mut broker = Broker::new(Setup {
             shard: 0,
             shards: 1,
@@ -44,8 +51,8 @@ fn main() {
         for n in 0..sessions {
             let client_id = format!("device-{n:010}");
             let slot = Slot::of(KEY, client_id.as_bytes()).0;
-            let subscription = filter
-                .map_or_else(|| "fleet/+/command".to_owned(), |start| format!("{start}{n:010}/command"));
+            let subscription =
+                if begin.is_empty() { "fleet/+/command".to_owned() } else { format!("{begin}{n:07}{end}") };
             let session = LoadedSession {
                 session: SessionId { slot, serial: n + 1 },
                 image: SessionImage {
@@ -66,7 +73,7 @@ fn main() {
                 std::process::exit(1);
             }
         }
-        let took = begin.elapsed();
+        let took = began.elapsed();
         let each = (rss_anon_bytes() - before) / sessions.max(1);
         println!("{sessions} offline sessions, {what}: {each} bytes each, loaded in {took:.2?}");
         // Kept until it is measured; the next one begins with what this one gives back.
