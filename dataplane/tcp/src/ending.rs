@@ -49,7 +49,7 @@ impl<P: Port> Tcp<P> {
     pub(crate) fn disown_when_sent(&mut self, index: u32) {
         let hot = &self.tcbs[index];
         let data_end = hot.snd_max.back(1);
-        if hot.facts.has(Facts::ORPHAN) || hot.snd_una.lt(data_end) {
+        if hot.facts.has(Facts::ORPHAN.or(Facts::HALF_OPEN)) || hot.snd_una.lt(data_end) {
             return;
         }
         let peer_first = matches!(hot.state, State::LastAck);
@@ -107,7 +107,7 @@ impl<P: Port> Tcp<P> {
             }
             let hot = &self.tcbs[index];
             let answered = hot.facts.has(Facts::PEER_CLOSED)
-                && !hot.facts.has(Facts::APP_CLOSED.or(Facts::BLOCKED))
+                && !hot.facts.has(Facts::APP_CLOSED.or(Facts::BLOCKED).or(Facts::HALF_OPEN))
                 && hot.flight() == 0;
             if answered && hot.state == State::CloseWait {
                 self.send_fin(index);

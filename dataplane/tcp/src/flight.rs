@@ -286,6 +286,16 @@ impl Flight {
     pub(crate) fn sacked_bytes(&self) -> u32 {
         self.runs.iter().filter(|run| run.sacked).map(Run::len).sum()
     }
+
+    /// Bytes that are taken for lost and were not sent again.
+    pub(crate) fn lost_bytes(&self) -> u32 {
+        self.runs.iter().filter(|run| run.lost).map(Run::len).sum()
+    }
+
+    /// Bytes that were sent again and have not arrived as far as is known.
+    pub(crate) fn resent_bytes(&self) -> u32 {
+        self.runs.iter().filter(|run| run.resent && !run.sacked && !run.lost).map(Run::len).sum()
+    }
 }
 
 #[cfg(test)]

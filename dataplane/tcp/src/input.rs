@@ -259,7 +259,10 @@ impl<P: Port> Tcp<P> {
             self.port.put(frame);
             return;
         }
-        if hot.facts.has(Facts::APP_CLOSED) && !hot.facts.has(Facts::GRACEFUL) && part.len > 0 {
+        if hot.facts.has(Facts::APP_CLOSED)
+            && !hot.facts.has(Facts::GRACEFUL.or(Facts::HALF_OPEN))
+            && part.len > 0
+        {
             // RFC 1122 4.2.2.13: nobody will read it, and the peer should know.
             self.drops.add(TcpDrop::AfterClose);
             self.port.put(frame);
@@ -299,7 +302,7 @@ impl<P: Port> Tcp<P> {
         let hot = &mut self.tcbs[index];
         hot.rcv_nxt += len;
         self.counters.add_n(TcpCounter::BytesIn, u64::from(len));
-        if hot.facts.has(Facts::APP_CLOSED) {
+        if hot.facts.has(Facts::APP_CLOSED) && !hot.facts.has(Facts::HALF_OPEN) {
             self.drops.add(TcpDrop::AfterClose);
             self.port.put(frame);
             return;
@@ -460,7 +463,9 @@ impl<P: Port> Tcp<P> {
                 // The shard is told at the end of the turn or when what is under way has arrived: it may be about
                 // to answer what came before the FIN.
                 hot.facts.set(Facts::PEER_CLOSED);
-                self.linger(index, self.settings.linger_ms);
+                if !hot.facts.has(Facts::HALF_OPEN) {
+                    self.linger(index, self.settings.linger_ms);
+                }
             }
             State::FinWait1 => hot.state = State::Closing,
             State::FinWait2 => {

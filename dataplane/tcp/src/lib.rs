@@ -16,6 +16,7 @@
 //! | `ending`, `time_wait` | how connections end |
 //! | `handover`, `relay` | connections that move to another shard |
 //! | `streams` | the contract upwards |
+//! | `socket` | sockets over a stack, for tests and tools |
 //!
 //! Nothing is buffered that need not be: data in order goes up in the frame it came in; what is sent stays in the
 //! shard's queue until it is acknowledged, and is read from there again when it must be sent again. So everything
@@ -47,6 +48,7 @@ mod relay;
 pub mod segment;
 mod seq;
 mod settings;
+mod socket;
 mod stack;
 mod streams;
 mod tables;
@@ -62,5 +64,6 @@ pub use handshake::ConnectError;
 pub use relay::{Relays, relays};
 pub use seq::Seq;
 pub use settings::{Secrets, Settings, SynAck};
+pub use socket::{Info, Phase, Ready, Shutdown, SocketError, SocketId, Sockets};
 pub use stack::{Tcp, Usage};
 pub use tcb::State;

@@ -42,7 +42,8 @@ impl<P: Port> Tcp<P> {
                 match hot {
                     Some(hot)
                         if hot.facts.has(Facts::BOUND)
-                            && (!hot.facts.has(Facts::APP_CLOSED) || hot.facts.has(Facts::PEER_CLOSED)) =>
+                            && (!hot.facts.has(Facts::APP_CLOSED)
+                                || hot.facts.has(Facts::PEER_CLOSED.or(Facts::HALF_OPEN))) =>
                     {
                         Some(StreamEvent::Data { token: hot.token, chunk })
                     }

@@ -190,6 +190,11 @@ impl Locals {
         }
     }
 
+    /// Accepts no more at an end. It keeps its place, since half-open connections name it.
+    pub(crate) fn unlisten(&mut self, index: u16) {
+        self.entries[usize::from(index)].listener = None;
+    }
+
     pub(crate) fn stop_listening(&mut self) {
         for entry in &mut self.entries {
             entry.listener = None;

@@ -107,6 +107,8 @@ facts! {
     GRACEFUL = 23,
     /// A tail loss probe has been sent since the last acknowledgement.
     PROBED = 24,
+    /// The owner closes this side itself, whatever the peer does: the connection may be half open.
+    HALF_OPEN = 25,
     /// The FIN could not leave; it is tried again.
     FIN_STARVED = 26,
     /// The shard is to take what was acknowledged off its queue when there is time.
