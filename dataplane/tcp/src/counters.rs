@@ -59,6 +59,12 @@ counter_set! {
         RelayFull = "relay_full",
         /// A frame that another shard handed over, for a connection that is not here.
         RelayStray = "relay_stray",
+        /// A segment whose connection is under way from one shard to another.
+        Moving = "moving",
+        /// A segment of an unknown connection, beyond the searches per second or the room for what is searched.
+        SearchLimited = "search_limited",
+        /// A segment of a connection that is being searched, beyond what is kept of it.
+        SearchFull = "search_full",
         /// A challenge or answer beyond the limit per second.
         ChallengeLimited = "challenge_limited",
         /// A reset beyond the limit per second.
@@ -131,6 +137,10 @@ counter_set! {
         Answered = "answered",
         /// Frames handed to another shard.
         RelayedOut = "relayed_out",
+        /// Connections that the other shards were asked about, since their segments came here.
+        Searches = "searches",
+        /// Of those: found.
+        Found = "found",
         /// A connection needed recovery state and none was left.
         ColdExhausted = "cold_exhausted",
     }

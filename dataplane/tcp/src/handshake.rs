@@ -13,7 +13,7 @@ use crate::half_open::{Agreed, HalfOpen};
 use crate::input::Stop;
 use crate::segment::{Flags, Options, Segment};
 use crate::seq::{Seq, time_lt};
-use crate::stack::{Arrival, Event, Tcp};
+use crate::stack::{Arrival, Event, Tcp, Way};
 use crate::tables::Local;
 use crate::tcb::{Facts, Hot, State, Timer};
 use crate::tuple::Tuple;
@@ -84,10 +84,26 @@ impl<P: Port> Tcp<P> {
     /// A segment that belongs to nothing.
     pub(crate) fn stray_segment(&mut self, arrival: &Arrival, frame: Frame) {
         let flags = arrival.segment.flags;
-        if arrival.relayed {
-            // Its connection ended here, and the shard it came from has not heard of that yet.
-            self.drops.add(TcpDrop::RelayStray);
-        } else if flags.has(Flags::RST) {
+        match arrival.way {
+            Way::Relayed => {
+                // Its connection ended here, and the shard it came from has not heard of that yet.
+                self.drops.add(TcpDrop::RelayStray);
+                self.port.put(frame);
+                return;
+            }
+            Way::Moving => {
+                // The peer sends it again, and it is where it goes by then.
+                self.drops.add(TcpDrop::Moving);
+                self.port.put(frame);
+                return;
+            }
+            Way::Port if self.is_searched(arrival) => {
+                self.search(arrival.tuple, frame);
+                return;
+            }
+            Way::Port | Way::Unfound => {}
+        }
+        if flags.has(Flags::RST) {
             self.drops.add(TcpDrop::StrayReset);
         } else if flags.has(Flags::SYN) && !flags.has(Flags::ACK) {
             if flags.has(Flags::FIN) {
@@ -245,7 +261,7 @@ impl<P: Port> Tcp<P> {
     }
 
     /// Whether a segment acknowledges a cookie of ours.
-    fn answers_cookie(&self, arrival: &Arrival) -> bool {
+    pub(crate) fn answers_cookie(&self, arrival: &Arrival) -> bool {
         let (irs, iss) = (arrival.segment.seq.back(1), arrival.segment.ack.back(1));
         cookie::check(self.keys.cookie, &arrival.tuple, irs, iss, self.now).is_some()
     }
@@ -354,6 +370,9 @@ impl<P: Port> Tcp<P> {
         };
         match self.begin(&arrival.tuple, &beginning, segment) {
             Some(tcb) => {
+                if let Some(home) = self.half_open_home(index) {
+                    self.homes.insert(tcb, home);
+                }
                 self.demux.replace(record.hash, Entry::HalfOpen(index), Entry::Tcb(tcb));
                 self.half_open.remove(index);
                 self.segment_arrives(tcb, arrival, frame);
@@ -378,6 +397,10 @@ impl<P: Port> Tcp<P> {
 
     fn forget_half_open(&mut self, index: u32) {
         let record = *self.half_open.get(index);
+        if let Some(home) = self.half_open_home(index) {
+            let local = self.locals.get(record.local).address;
+            self.tell_home(home, Tuple { local, remote: SocketAddr::new(record.remote, record.remote_port) });
+        }
         self.demux.remove(record.hash, Entry::HalfOpen(index));
         self.links.leave(record.link);
         self.half_open.remove(index);

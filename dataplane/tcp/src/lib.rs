@@ -15,6 +15,7 @@
 //! | `timers`, `path` | what happens when nothing arrives |
 //! | `ending`, `time_wait` | how connections end |
 //! | `handover`, `relay` | connections that move to another shard |
+//! | `search` | segments that come by the port of another stack than that of their connection |
 //! | `streams` | the contract upwards |
 //! | `socket` | sockets over a stack, for tests and tools |
 //!
@@ -45,6 +46,7 @@ mod plain;
 mod predict;
 mod reassembly;
 mod relay;
+mod search;
 pub mod segment;
 mod seq;
 mod settings;

@@ -2,12 +2,15 @@
 //! that says where the connection is, and hands its frames over by a ring; the owner sends by its own queue, and says
 //! when the connection is gone.
 
+use std::collections::VecDeque;
+
 use pelton_packet::{Frame, Port};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::counters::{TcpCounter, TcpDrop};
 use crate::demux::{Demux, Entry};
-use crate::stack::Tcp;
+use crate::search::Search;
+use crate::stack::{Tcp, Way};
 use crate::tuple::Tuple;
 
 /// Frames under way from one stack to another.
@@ -17,10 +20,27 @@ const FRAMES_A_TURN: usize = 64;
 
 /// What one stack has for another.
 enum Relayed {
-    /// A frame for a connection that moved there.
+    /// A frame for a connection that is there.
     Frame(Vec<u8>),
-    /// A connection that had moved is gone.
+    News(News),
+}
+
+/// What one stack tells another about a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum News {
+    /// One whose frames came by the other is gone from here.
     Gone(Tuple),
+    /// Who has it?
+    Search(Search),
+    /// It is here.
+    Found(Tuple),
+    /// Nobody has it; `moving`: somebody gave it away, so that it may be under way.
+    Unfound {
+        /// The connection.
+        tuple: Tuple,
+        /// Whether it may be under way.
+        moving: bool,
+    },
 }
 
 struct Lane {
@@ -29,8 +49,8 @@ struct Lane {
     spare: Consumer<Vec<u8>>,
     input: Consumer<Relayed>,
     give_back: Producer<Vec<u8>>,
-    /// News that found no room.
-    unsent: Vec<Tuple>,
+    /// News that found no room, oldest first.
+    unsent: VecDeque<News>,
 }
 
 /// One stack's ends of the rings to all others of its interface.
@@ -55,14 +75,14 @@ pub fn relays(shards: u16) -> Vec<Relays> {
                 spare: there_spare.1,
                 input: back.1,
                 give_back: back_spare.0,
-                unsent: Vec::new(),
+                unsent: VecDeque::new(),
             });
             all[b].lanes[a] = Some(Lane {
                 out: back.0,
                 spare: back_spare.1,
                 input: there.1,
                 give_back: there_spare.0,
-                unsent: Vec::new(),
+                unsent: VecDeque::new(),
             });
         }
     }
@@ -73,6 +93,16 @@ impl Relays {
     /// The number of the stack's shard.
     pub(crate) const fn own(&self) -> u16 {
         self.own
+    }
+
+    /// The stack that is asked next when something is searched.
+    pub(crate) fn next(&self) -> u16 {
+        (self.own + 1) % self.lanes.len() as u16
+    }
+
+    /// How many other stacks there are.
+    pub(crate) fn others(&self) -> u16 {
+        self.lanes.len() as u16 - 1
     }
 
     fn note(&mut self, to: u16) {
@@ -95,10 +125,10 @@ impl Relays {
         pushed
     }
 
-    /// Says that a connection is gone.
-    fn gone(&mut self, home: u16, tuple: Tuple) {
-        if let Some(Some(lane)) = self.lanes.get_mut(usize::from(home)) {
-            lane.unsent.push(tuple);
+    /// Tells another stack, at the end of the turn.
+    pub(crate) fn tell(&mut self, to: u16, news: News) {
+        if let Some(Some(lane)) = self.lanes.get_mut(usize::from(to)) {
+            lane.unsent.push_back(news);
         }
     }
 
@@ -108,9 +138,9 @@ impl Relays {
             let Some(lane) = &mut self.lanes[at] else { continue };
             let mut pushed = false;
             while !lane.out.is_full()
-                && let Some(tuple) = lane.unsent.pop()
+                && let Some(news) = lane.unsent.pop_front()
             {
-                pushed |= lane.out.push(Relayed::Gone(tuple)).is_ok();
+                pushed |= lane.out.push(Relayed::News(news)).is_ok();
             }
             if pushed {
                 self.note(at as u16);
@@ -190,8 +220,16 @@ impl<P: Port> Tcp<P> {
 
     /// A frame of a connection that lives elsewhere.
     pub(crate) fn relay(&mut self, index: u32, frame: Frame) {
-        if let (Some(moved), Some(relays)) = (self.moved.get(index), &mut self.relays) {
-            if relays.frame(moved.owner, &frame) {
+        match self.moved.get(index) {
+            Some(moved) => self.relay_to(moved.owner, frame),
+            None => self.port.put(frame),
+        }
+    }
+
+    /// A frame of a connection that lives with `owner`.
+    pub(crate) fn relay_to(&mut self, owner: u16, frame: Frame) {
+        if let Some(relays) = &mut self.relays {
+            if relays.frame(owner, &frame) {
                 self.counters.add(TcpCounter::RelayedOut);
             } else {
                 // As a full queue of a device: the peer sends again.
@@ -205,7 +243,7 @@ impl<P: Port> Tcp<P> {
     /// first frame, is taken in before that.
     pub(crate) fn take_relayed(&mut self) {
         let Some(mut relays) = self.relays.take() else { return };
-        relays.push_unsent();
+        let mut news = Vec::new();
         for from in 0..relays.lanes.len() {
             let Some(lane) = &mut relays.lanes[from] else { continue };
             for _ in 0..FRAMES_A_TURN {
@@ -215,7 +253,7 @@ impl<P: Port> Tcp<P> {
                         match self.port.take() {
                             Some(mut frame) if bytes.len() <= frame.capacity() => {
                                 frame.fill(&bytes);
-                                self.relayed.push(frame);
+                                self.relayed.push((frame, Way::Relayed));
                             }
                             Some(frame) => self.port.put(frame),
                             None => self.drops.add(TcpDrop::NoFrame),
@@ -223,11 +261,22 @@ impl<P: Port> Tcp<P> {
                         // A ring that is full of buffers going back has enough.
                         let _ = lane.give_back.push(bytes);
                     }
-                    Relayed::Gone(tuple) => self.forget_moved(&tuple, from as u16),
+                    Relayed::News(told) => news.push((from as u16, told)),
                 }
             }
         }
         self.relays = Some(relays);
+        for (from, told) in news {
+            match told {
+                News::Gone(tuple) => self.forget_moved(&tuple, from),
+                News::Search(search) => self.searched(search),
+                News::Found(tuple) => self.found(&tuple, from),
+                News::Unfound { tuple, moving } => self.unfound(&tuple, moving),
+            }
+        }
+        if let Some(relays) = &mut self.relays {
+            relays.push_unsent();
+        }
     }
 
     fn forget_moved(&mut self, tuple: &Tuple, owner: u16) {
@@ -244,7 +293,7 @@ impl<P: Port> Tcp<P> {
     /// A connection that came from another stack is gone from here.
     pub(crate) fn tell_home(&mut self, home: u16, tuple: Tuple) {
         if let Some(relays) = &mut self.relays {
-            relays.gone(home, tuple);
+            relays.tell(home, News::Gone(tuple));
         }
     }
 

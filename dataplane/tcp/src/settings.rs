@@ -54,6 +54,8 @@ pub struct Settings {
     pub challenges_per_second: u32,
     /// Resets to segments of unknown connections, per second.
     pub resets_per_second: u32,
+    /// Unknown connections that the other stacks of the interface are asked about, per second.
+    pub searches_per_second: u32,
     /// SACK, if the peer offers it.
     pub sack: bool,
     /// Timestamps, if the peer offers them.
@@ -116,6 +118,7 @@ impl Default for Settings {
             syn_ack_retries: 5,
             challenges_per_second: 1_000,
             resets_per_second: 1_000,
+            searches_per_second: 10_000,
             sack: true,
             timestamps: true,
             window_scaling: true,

@@ -17,6 +17,7 @@ use crate::half_open::HalfOpens;
 use crate::limiter::Limiter;
 use crate::plain::Plain;
 use crate::relay::{MovedTable, Relays};
+use crate::search::Searches;
 use crate::segment::Segment;
 use crate::settings::{Secrets, Settings};
 use crate::tables::{Links, Locals, Remotes, Tcbs, end_word};
@@ -62,8 +63,20 @@ pub(crate) struct Arrival {
     pub(crate) hash: u32,
     /// Where in the frame its data starts.
     pub(crate) data: usize,
-    /// Another shard's port received it.
-    pub(crate) relayed: bool,
+    pub(crate) way: Way,
+}
+
+/// How a segment came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By this stack's port.
+    Port,
+    /// By another's, which handed it over.
+    Relayed,
+    /// By this stack's port, and no other stack has its connection.
+    Unfound,
+    /// The same, but its connection may be under way from one stack to another.
+    Moving,
 }
 
 impl Arrival {
@@ -76,7 +89,7 @@ impl Arrival {
             link: plain.link.link().reverse(),
             hash,
             data: usize::from(plain.data),
-            relayed: false,
+            way: Way::Port,
         }
     }
 }
@@ -143,8 +156,12 @@ pub struct Tcp<P: Port> {
     pub(crate) moved: MovedTable,
     /// Connections that came from other shards, and from which.
     pub(crate) homes: HashMap<u32, u16, HashKey>,
-    /// Frames that other shards handed over.
-    pub(crate) relayed: Vec<Frame>,
+    /// Half-open connections whose frames come by other shards, and by which.
+    pub(crate) half_open_homes: HashMap<u32, u16, HashKey>,
+    /// What this stack asks the others about.
+    pub(crate) searches: Searches,
+    /// Frames for the next turn that do not come by the port.
+    pub(crate) relayed: Vec<(Frame, Way)>,
     frames: Vec<Frame>,
     seen: Vec<Seen>,
     arrivals: VecDeque<Arrival>,
@@ -219,6 +236,12 @@ impl<P: Port> Tcp<P> {
             relays: None,
             moved: MovedTable::default(),
             homes: HashMap::with_hasher(rng.hash_key()),
+            half_open_homes: HashMap::with_hasher(rng.hash_key()),
+            searches: Searches::new(
+                settings.searches_per_second,
+                port.caps().frames as usize / 8,
+                rng.hash_key(),
+            ),
             relayed: Vec::new(),
             frames: Vec::with_capacity(BURST),
             seen: Vec::with_capacity(BURST),
@@ -346,13 +369,13 @@ impl<P: Port> Tcp<P> {
                     self.count_in();
                     Seen::Plain(plain, hash)
                 }
-                None => self.read_other(frame, false),
+                None => self.read_other(frame, Way::Port),
             };
             self.demux.prefetch(segment.hash());
             seen.push(segment);
         }
-        for frame in std::mem::take(&mut self.relayed) {
-            seen.push(self.read_other(&frame, true));
+        for (frame, way) in std::mem::take(&mut self.relayed) {
+            seen.push(self.read_other(&frame, way));
             frames.push(frame);
         }
         for segment in &seen {
@@ -377,10 +400,10 @@ impl<P: Port> Tcp<P> {
         self.seen = seen;
     }
 
-    /// A frame that is not a plain one, or came by way of another shard.
-    fn read_other(&mut self, frame: &Frame, relayed: bool) -> Seen {
+    /// A frame that is not a plain one, or did not just come by the port.
+    fn read_other(&mut self, frame: &Frame, way: Way) -> Seen {
         let Some(mut arrival) = self.read(frame) else { return Seen::Nothing };
-        arrival.relayed = relayed;
+        arrival.way = way;
         let hash = arrival.hash;
         self.arrivals.push_back(arrival);
         Seen::Other(hash)
@@ -420,7 +443,7 @@ impl<P: Port> Tcp<P> {
                     link: datagram.link.reverse(),
                     hash: self.keys.demux.hash(&tuple),
                     data: usize::from(datagram.start) + usize::from(segment.header),
-                    relayed: false,
+                    way: Way::Port,
                 })
             }
             Err(why) => {
@@ -583,6 +606,7 @@ impl<P: Port> Tcp<P> {
             demux: self.demux.len(),
             events: self.events.len(),
             moved: self.moved.len(),
+            searching: self.searches.len(),
         }
     }
 }
@@ -620,8 +644,10 @@ pub struct Usage {
     pub demux: usize,
     /// Events that were not taken.
     pub events: usize,
-    /// Connections that went to other shards.
+    /// Connections of other shards whose frames come here.
     pub moved: usize,
+    /// Connections that other shards are asked about.
+    pub searching: usize,
 }
 
 impl<P: Port> std::fmt::Debug for Tcp<P> {

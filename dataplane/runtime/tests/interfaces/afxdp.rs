@@ -162,6 +162,44 @@ fn several_shards_have_queues_and_connections_move_between_them() {
 }
 
 #[test]
+fn connections_go_on_when_their_frames_come_by_another_queue() {
+    const CLIENTS: usize = 12;
+    in_namespace(|| {
+        let far = Far::new(4);
+        let fleet = Fleet::start(&plan(2, &[Rung::Copy], Arc::new(All::default()), true)).expect("it holds");
+        let mut clients: Vec<Client> = far.run(|| {
+            let place = FAR.parse().expect("an address");
+            let mut clients: Vec<Client> =
+                (0..CLIENTS).map(|n| Client::connect(place, Version::V311, &format!("c{n}"), true)).collect();
+            clients.iter_mut().for_each(|client| client.subscribe("t/#", QoS::AtMostOnce));
+            clients
+        });
+        let shares: Vec<usize> =
+            fleet.snapshots(Duration::from_secs(1)).iter().map(|shard| shard.connections).collect();
+        assert!(shares.iter().all(|&share| share > 0), "{shares:?}");
+        // The sender's queues become fewer, and with them the queues its frames come in by.
+        assert!(far.run(|| run("ethtool -L v1 tx 1")));
+        for round in 0..20u8 {
+            for client in &mut clients {
+                client.publish("t/x", QoS::AtMostOnce, 0, &[round; 3_000]);
+            }
+            for client in &mut clients {
+                for _ in 0..CLIENTS {
+                    assert_eq!(client.receive_payload(), [round; 3_000]);
+                }
+            }
+        }
+        let snapshots = fleet.snapshots(Duration::from_secs(1));
+        // All that the other shard had were found there, each by the first segment that came here.
+        assert_eq!(figure(&snapshots, "found"), shares[1] as u64, "{snapshots:#?}");
+        assert_eq!(figure(&snapshots, "resets_out"), 0);
+        drop(clients);
+        wait_until(&fleet, "all gone", |all| all.iter().all(|shard| shard.connections == 0));
+        assert!(fleet.shut_down(Duration::from_secs(10)));
+    });
+}
+
+#[test]
 fn the_generic_rung_is_the_last() {
     in_namespace(|| {
         let far = Far::new(1);

@@ -15,7 +15,7 @@ use crate::host::{Host, Plan, client, client_address, link, server, server_addre
 
 const SYNS_A_TURN: usize = 50;
 
-fn raw(from: IpAddr, port: u16, segment: Segment) -> Vec<u8> {
+pub(crate) fn raw(from: IpAddr, port: u16, segment: Segment) -> Vec<u8> {
     let to = server_address(false);
     let segment = Segment { source: port, destination: to.port(), ..segment };
     let mut bytes = vec![0; headers::bytes(link(), from)];

@@ -1,5 +1,5 @@
 //! Whole connections over a port in memory: two stacks of ours, or one of ours and smoltcp's, with a bad link between;
-//! floods; and segments that nobody would send.
+//! floods; queues that change; and segments that nobody would send.
 
 mod both;
 mod flood;
@@ -7,3 +7,4 @@ mod fuzz;
 mod host;
 mod loss;
 mod peers;
+mod queues;

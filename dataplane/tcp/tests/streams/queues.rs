@@ -1,0 +1,279 @@
+//! Several stacks on the queues of one interface, and frames that come by another queue than that of the stack which has
+//! their connection.
+
+use pelton_base::{ByteStreams, Mono, Rng, StreamEvent};
+use pelton_packet::fault::{Faults, Faulty};
+use pelton_packet::memory::{MemoryPort, MemorySettings, pair};
+use pelton_tcp::segment::{Flags, Segment};
+use pelton_tcp::{Seq, Settings, TcpCounter, TcpDrop, Usage, relays};
+
+use crate::flood::raw;
+use crate::host::{Bad, Host, Plan, client, client_address, server, server_address};
+
+const BYTES: u64 = 100_000;
+
+fn plan(port: u16, server: bool, closes: bool) -> Plan {
+    let name = u64::from(port) << 1;
+    let (says, hears) = if server { (name | 1, name) } else { (name, name | 1) };
+    Plan { says, hears, sends: BYTES, expects: BYTES, write: 5_000, closes }
+}
+
+/// A client, and a server with several queues.
+struct World {
+    client: Host<Bad>,
+    /// Its wire's other end.
+    far: MemoryPort,
+    servers: Vec<Host<Bad>>,
+    wires: Vec<MemoryPort>,
+    /// Where the client's frames go.
+    queue: usize,
+    now: Mono,
+}
+
+impl World {
+    fn new(queues: u16, settings: &Settings, server_closes: bool) -> Self {
+        let port = |near| Faulty::new(near, Faults::default(), 1, 64);
+        let (near, far) = pair(MemorySettings::default());
+        let quick = Settings { connections_max: 64, ..Settings::default() };
+        let client = Host::new(client(port(near), quick, 1), |_| unreachable!());
+        let mut wires = Vec::new();
+        let servers = relays(queues).into_iter().zip(2..).map(|(relays, seed)| {
+            let (near, wire) = pair(MemorySettings { wire_frames_max: 8_192, ..MemorySettings::default() });
+            wires.push(wire);
+            let mut tcp = server(port(near), settings.clone(), seed);
+            tcp.join(relays);
+            Host::new(tcp, move |port| plan(port, true, server_closes))
+        });
+        let servers = servers.collect();
+        Self { client, far, servers, wires, queue: 0, now: Mono::from_ms(1_000) }
+    }
+
+    fn connect(&mut self, port: u16, closes: bool) {
+        let (here, there) = (client_address(false, port), server_address(false));
+        self.client.connect(here, there, plan(port, false, closes), self.now);
+    }
+
+    /// The client's turn, and its frames on their way.
+    fn client_turn(&mut self) {
+        self.now = self.now.plus_ms(1);
+        self.client.turn(self.now);
+        while let Some(frame) = self.far.extract() {
+            self.wires[self.queue].inject(&frame);
+        }
+    }
+
+    fn server_turns(&mut self) {
+        for (server, wire) in self.servers.iter_mut().zip(&mut self.wires) {
+            server.turn(self.now);
+            while let Some(frame) = wire.extract() {
+                self.far.inject(&frame);
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        self.client_turn();
+        self.server_turns();
+    }
+
+    fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        for _ in 0..200_000 {
+            if done(self) {
+                return;
+            }
+            self.turn();
+        }
+        let servers: Vec<_> = self.servers.iter().map(|server| (&server.tcp, &server.conns)).collect();
+        panic!("{what}: {:?} {:?} {servers:#?}", self.client.tcp, self.client.conns);
+    }
+
+    fn count(&self, counter: TcpCounter) -> u64 {
+        self.servers.iter().map(|server| server.tcp.counters().get(counter)).sum()
+    }
+
+    fn dropped(&self, reason: TcpDrop) -> u64 {
+        self.servers.iter().map(|server| server.tcp.drops().get(reason)).sum()
+    }
+
+    fn ended_well(&mut self, conns: usize) {
+        self.until("all ended", |world| {
+            world.client.all_ended() && world.servers.iter().all(Host::all_ended)
+        });
+        let all: Vec<_> = self.servers.iter().flat_map(|server| &server.conns).collect();
+        assert_eq!(all.len(), conns);
+        assert!(all.iter().chain(&self.client.conns.iter().collect::<Vec<_>>()).all(|c| c.received == BYTES));
+        assert_eq!(self.count(TcpCounter::ResetsOut), 0);
+        self.nothing_left();
+    }
+
+    fn nothing_left(&mut self) {
+        let unused = |host: &Host<Bad>| {
+            host.tcp.usage() == Usage::default() && host.tcp.port_ref().inner().pool().outstanding() == 0
+        };
+        self.until("nothing left", |world| world.servers.iter().chain([&world.client]).all(unused));
+    }
+}
+
+/// One connection of `port` in the middle of its transfer, at queue 0.
+fn begun(queues: u16, port: u16) -> World {
+    let mut world = World::new(queues, &Settings { connections_max: 64, ..Settings::default() }, false);
+    world.connect(port, true);
+    world.until("it has begun", |world| world.client.conns[0].received > BYTES / 4);
+    world
+}
+
+#[test]
+fn a_connection_goes_on_when_its_frames_come_by_another_queue() {
+    for (queues, to) in [(2, 1), (3, 1), (3, 2)] {
+        let mut world = begun(queues, 4_000);
+        world.queue = to;
+        world.ended_well(1);
+        assert_eq!((world.count(TcpCounter::Searches), world.count(TcpCounter::Found)), (1, 1));
+        assert!(world.count(TcpCounter::RelayedOut) > 10);
+        // Nothing was lost by the way and nothing came in another order.
+        assert_eq!(world.count(TcpCounter::OutOfOrder), 0, "{queues} {to}");
+        assert_eq!(world.client.tcp.counters().get(TcpCounter::BytesRetransmitted), 0, "{queues} {to}");
+    }
+}
+
+#[test]
+fn the_queue_may_change_again_and_again() {
+    let mut found = 0;
+    for seed in 0..20 {
+        let mut rng = Rng::with_seed(seed);
+        let queues = rng.between(2, 4) as u16;
+        let settings = Settings { connections_max: 64, linger_ms: 100_000, ..Settings::default() };
+        let server_closes = rng.chance(500);
+        let mut world = World::new(queues, &settings, server_closes);
+        for port in 4_000..4_004 {
+            world.connect(port, !server_closes);
+        }
+        let every = rng.between(1, 12);
+        let mut until = 0;
+        for turn in 0..3_000 {
+            if turn >= until {
+                world.queue = rng.below(u64::from(queues)) as usize;
+                until = turn + rng.between(1, every + 1);
+            }
+            world.turn();
+        }
+        world.ended_well(4);
+        found += world.count(TcpCounter::Found);
+    }
+    assert!(found > 100, "{found}");
+}
+
+#[test]
+fn a_handshake_may_end_at_another_queue() {
+    let mut world = World::new(3, &Settings { connections_max: 64, ..Settings::default() }, false);
+    world.connect(4_000, true);
+    world.turn();
+    assert_eq!(world.servers[0].tcp.usage().half_open, 1);
+    world.queue = 2;
+    world.ended_well(1);
+    assert_eq!(world.servers[0].conns.len(), 1);
+    assert_eq!(world.count(TcpCounter::Found), 1);
+    // One whose client goes away before it is open leaves nothing behind.
+    world.queue = 0;
+    world.connect(4_001, true);
+    world.turn();
+    let stray = Segment { seq: Seq(7), ack: Seq(7), flags: Flags::ACK, ..Segment::default() };
+    while world.far.extract().is_some() {}
+    world.wires[1].inject(&raw(client_address(false, 4_001).ip(), 4_001, stray));
+    world.servers.iter_mut().for_each(|server| (0..4).for_each(|_| server.turn(world.now)));
+    world.server_turns();
+    world.server_turns();
+    assert_eq!(world.servers[1].tcp.usage().moved, 1);
+    world.client.tcp.close(world.client.conns[1].stream, pelton_base::Ending::Abort);
+    world.nothing_left();
+}
+
+#[test]
+fn one_that_moved_is_found_where_it_went() {
+    let mut world = World::new(3, &Settings { connections_max: 64, ..Settings::default() }, false);
+    world.connect(4_000, true);
+    world.turn();
+    world.client_turn();
+    // The first shard gives it to the second as it opens.
+    let first = &mut world.servers[0].tcp;
+    first.poll(world.now);
+    let Some(StreamEvent::Opened { stream, .. }) = first.next() else { panic!("it opens") };
+    let handed = first.detach(stream, 1).expect("it can go");
+    first.end_turn();
+    // Before it is there, its frames come by the third queue: nobody has it, and nobody says so to the client.
+    world.queue = 2;
+    for _ in 0..400 {
+        world.client_turn();
+        let at = world.now;
+        world.servers.iter_mut().for_each(|server| server.turn(at));
+    }
+    assert!(world.dropped(TcpDrop::Moving) > 0);
+    assert_eq!(world.count(TcpCounter::ResetsOut), 0);
+    let second = &mut world.servers[1];
+    let (stream, _) = second.tcp.attach(handed).expect("there is room");
+    second.adopt(stream, plan(4_000, true, false));
+    second.tcp.bind(stream, 0);
+    second.conns[0].blocked = false;
+    world.ended_well(1);
+    assert_eq!(world.count(TcpCounter::Found), 1);
+}
+
+#[test]
+fn what_nobody_has_is_refused_by_whom_it_came_to() {
+    let mut world = World::new(3, &Settings { connections_max: 64, ..Settings::default() }, false);
+    let from = client_address(false, 0).ip();
+    let ack = Segment { seq: Seq(5), ack: Seq(9), flags: Flags::ACK, ..Segment::default() };
+    let reset = Segment { flags: Flags::RST, ..ack };
+    let unlistened = Segment { len: 3, ..ack };
+    for _ in 0..3 {
+        world.wires[1].inject(&raw(from, 5_000, ack));
+        world.wires[1].inject(&raw(from, 5_001, reset));
+        world.wires[1].inject(&raw(from, 5_002, unlistened));
+    }
+    for _ in 0..6 {
+        let at = world.now;
+        world.servers.iter_mut().for_each(|server| server.turn(at));
+    }
+    let asked = &world.servers[1].tcp;
+    assert_eq!(asked.counters().get(TcpCounter::Searches), 3);
+    assert_eq!(world.count(TcpCounter::Found), 0);
+    assert_eq!((world.dropped(TcpDrop::NoConnection), world.dropped(TcpDrop::StrayReset)), (6, 3));
+    assert_eq!(world.servers[1].tcp.counters().get(TcpCounter::ResetsOut), 6);
+    assert_eq!(world.count(TcpCounter::ResetsOut), 6);
+    let answer = world.wires[1].extract().expect("a reset");
+    assert_eq!(answer[47] & 0x3f, 0x04, "{answer:02x?}");
+    while world.wires[1].extract().is_some() {}
+    world.nothing_left();
+}
+
+#[test]
+fn a_flood_of_strays_is_not_multiplied() {
+    let settings = Settings { connections_max: 64, searches_per_second: 100, ..Settings::default() };
+    let mut world = World::new(3, &settings, false);
+    let ack = Segment { seq: Seq(5), ack: Seq(9), flags: Flags::ACK, ..Segment::default() };
+    for port in 0..4_000u16 {
+        let from = std::net::IpAddr::from([10, 0, 3, (port % 250) as u8 + 1]);
+        world.wires[2].inject(&raw(from, 10_000 + port, ack));
+    }
+    for _ in 0..100 {
+        let at = world.now;
+        world.servers.iter_mut().for_each(|server| server.turn(at));
+    }
+    let searches = world.count(TcpCounter::Searches);
+    assert!((50..=100).contains(&searches), "{searches}");
+    assert_eq!(world.dropped(TcpDrop::SearchLimited), 4_000 - searches);
+    assert_eq!(world.dropped(TcpDrop::NoConnection), searches);
+    // Of one connection no more is kept than a few frames.
+    world.now = world.now.plus_ms(2_000);
+    for _ in 0..60 {
+        world.wires[2].inject(&raw([10, 0, 3, 1].into(), 9_999, ack));
+    }
+    for _ in 0..10 {
+        let at = world.now;
+        world.servers.iter_mut().for_each(|server| server.turn(at));
+    }
+    assert_eq!(world.dropped(TcpDrop::SearchFull), 60 - 16);
+    assert_eq!(world.count(TcpCounter::Searches), searches + 1);
+    while world.wires[2].extract().is_some() {}
+    world.nothing_left();
+}
