@@ -2,11 +2,11 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
 
 use pelton_packet::MacAddress;
 
 use crate::error::OpenError;
+use crate::ethtool::Ethtool;
 use crate::syscall;
 
 /// What the kernel says of an interface.
@@ -45,7 +45,7 @@ impl Device {
             mac: MacAddress(facts.mac),
             mtu: facts.mtu,
             up: facts.flags & libc::IFF_UP as u16 != 0,
-            queues: queues(&socket, interface),
+            queues: queues(interface),
             addresses: syscall::interface_addresses(interface).map_err(system)?,
         })
     }
@@ -53,7 +53,7 @@ impl Device {
 
 /// Receive queues: as the driver says, else as many as are shown in `/sys`, which may be that of another namespace,
 /// else one.
-fn queues(socket: &OwnedFd, interface: &str) -> u32 {
+fn queues(interface: &str) -> u32 {
     let shown = || -> io::Result<u32> {
         let mut count = 0;
         for entry in std::fs::read_dir(format!("/sys/class/net/{interface}/queues"))? {
@@ -61,6 +61,6 @@ fn queues(socket: &OwnedFd, interface: &str) -> u32 {
         }
         Ok(count)
     };
-    let said = syscall::receive_channels(socket.as_raw_fd(), interface);
-    said.or_else(|_| shown()).unwrap_or(1).max(1)
+    let said = Ethtool::of(interface).and_then(|device| device.channels());
+    said.map(|channels| channels.receiving()).or_else(|_| shown()).unwrap_or(1).max(1)
 }

@@ -27,6 +27,7 @@
 pub mod catch_all;
 pub mod device;
 pub mod error;
+pub mod ethtool;
 pub mod port;
 pub mod ring;
 pub mod settings;
@@ -37,6 +38,7 @@ pub mod umem;
 pub use catch_all::{CatchAll, Hook, Take};
 pub use device::Device;
 pub use error::OpenError;
+pub use ethtool::Ethtool;
 pub use port::{PortCounter, PortDrop, XdpPort};
 pub use settings::{BusyPoll, Pages, Settings, Sharing};
 pub use socket::{KernelCounts, Mode, supported};

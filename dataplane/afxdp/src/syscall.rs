@@ -366,19 +366,18 @@ pub(crate) fn interface_facts(socket: &OwnedFd, name: &str) -> io::Result<Interf
     })
 }
 
-/// Asks the driver how many channels receive.
-pub(crate) fn receive_channels(socket: libc::c_int, name: &str) -> io::Result<u32> {
+/// Does a command of `linux/ethtool.h`, whose structure these words are.
+///
+/// The kernel writes as much as the structure of the command in the first word has: a command is given all words of its
+/// structure, and room for what follows it. `ethtool` alone calls this.
+pub(crate) fn ethtool(socket: &OwnedFd, name: &str, words: &mut [u32]) -> io::Result<()> {
     const SIOCETHTOOL: libc::Ioctl = 0x8946;
-    const ETHTOOL_GCHANNELS: u32 = 0x3c;
-    /// `struct ethtool_channels`: command; maxima of rx, tx, other, combined; counts of the same.
-    type Channels = [u32; 9];
-    let mut channels: Channels = [0; 9];
-    channels[0] = ETHTOOL_GCHANNELS;
     let mut request = request(name)?;
-    request.ifr_ifru.ifru_data = (&raw mut channels).cast();
-    // SAFETY: the kernel writes one `ethtool_channels` where the request points.
-    checked(unsafe { libc::ioctl(socket, SIOCETHTOOL, &raw mut request) })?;
-    Ok(channels[5] + channels[8])
+    request.ifr_ifru.ifru_data = words.as_mut_ptr().cast();
+    // SAFETY: the kernel writes the structure of the command where the request points, which the words have room for
+    // (contract).
+    checked(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) })?;
+    Ok(())
 }
 
 /// The addresses of an interface.
