@@ -1,5 +1,7 @@
 //! The command line.
 
+pub(crate) mod nic;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -7,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Config;
 use crate::config::interfaces::{self, Interface};
+use nic::{NicCommand, Probe, TuneCommand, XdpCommand};
 
 /// An MQTT broker that runs each connection to completion on one core.
 #[derive(Debug, Parser)]
@@ -30,6 +33,18 @@ pub(crate) enum Command {
     /// Look at the store, check it, back it up, make it smaller
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Say how far past the kernel each interface can be served, and what to type for what is missing
+    Probe(Probe),
+    /// Look at network interfaces
+    #[command(subcommand)]
+    Nic(NicCommand),
+    /// Look at XDP programs, take away what a broker left behind. Nothing attaches one by hand: without the sockets of a
+    /// broker it would drop what it steers; `pelton serve --interface` attaches it when they are there
+    #[command(subcommand)]
+    Xdp(XdpCommand),
+    /// Set a host and its interfaces as their hardware profile advises; shown first, undone on request
+    #[command(subcommand)]
+    Tune(TuneCommand),
     /// Print the version, the target it was built for and the datapath rungs in it
     Version,
     /// Print a page of the reference, as it is in the docs folder

@@ -9,6 +9,7 @@ mod descriptors;
 mod exit;
 mod log;
 mod memory;
+mod nic;
 mod reference;
 mod service;
 mod signals;
@@ -80,6 +81,10 @@ fn main() -> ExitCode {
         Command::Store(command) => {
             with_config(load(&store::place(&command).source), |config| store::run(&command, &config.storage))
         }
+        Command::Probe(options) => nic::probe::run(&options),
+        Command::Nic(command) => nic::show::run(&command),
+        Command::Xdp(command) => nic::program::run(&command),
+        Command::Tune(command) => nic::tune::run(&command),
         Command::Version => write_out(&version::text()),
         Command::Docs(docs) => reference::run(&docs, &COUNTERS),
     };
