@@ -35,7 +35,7 @@ fn the_version_says_what_was_built() {
     assert_eq!(lines[0], format!("pelton {}", env!("CARGO_PKG_VERSION")));
     assert!(lines[1].starts_with("commit "), "{out}");
     assert!(lines[2].starts_with("target ") && lines[2].contains("linux"), "{out}");
-    assert_eq!(lines[3], "datapath kernel sockets, TAP");
+    assert_eq!(lines[3], "datapath AF_XDP zero-copy, AF_XDP copy, AF_XDP generic, kernel sockets, TAP");
 }
 
 #[test]
