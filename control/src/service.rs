@@ -3,10 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
+use pelton_base::TooBig;
 use pelton_runtime::{Fleet, Refused, Served, StartError};
+use pelton_shard::Command;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Problem};
@@ -88,7 +91,8 @@ pub(crate) fn run(
     loop {
         let stored = || store.as_ref().map_or(StorageFigures::NONE, Store::figures);
         sys.publish_if_due(&fleet, stored, || programs.counts());
-        let until = Instant::now() + LOOK;
+        tell_too_big(&fleet, &programs);
+        let until = Instant::now() + programs.look().unwrap_or(LOOK);
         match wishes.recv_deadline(sys.due().map_or(until, |due| due.min(until))) {
             Ok(Wish::Reload) => reload(&logging, load()),
             Ok(Wish::Stop) | Err(RecvTimeoutError::Disconnected) => break,
@@ -196,6 +200,26 @@ fn reload(logging: &Logging, loaded: Result<Config, Vec<Problem>>) {
     }
 }
 
+/// Passes on what routers said to the XDP programs: which shard has a connection is known to the shards alone.
+fn tell_too_big(fleet: &Fleet, programs: &Programs) {
+    for (interface, told) in programs.take_too_big() {
+        let interface: Arc<str> = interface.into();
+        let segments: Arc<[TooBig]> = told
+            .iter()
+            .map(|told| TooBig {
+                local: told.local,
+                remote: told.remote,
+                mtu_bytes: told.mtu_bytes,
+                sequence: told.sequence,
+            })
+            .collect();
+        for shard in 0..fleet.len() {
+            // One whose channel is full hears it again when the segment is sent again.
+            fleet.send(shard, Command::TooBig { interface: interface.clone(), segments: segments.clone() });
+        }
+    }
+}
+
 fn stop(Broker { fleet, store, .. }: Broker, limit: Duration) -> Exit {
     let began = Instant::now();
     info!("stopping: clients are told, at most {} ms", limit.as_millis());
@@ -217,7 +241,6 @@ fn stop(Broker { fleet, store, .. }: Broker, limit: Duration) -> Exit {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
-    use std::sync::Arc;
 
     use pelton_base::HashKey;
     use pelton_broker::Settings;

@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use pelton_ebpf_loader::{
     AttachError, Cookies, Counts, Frames, Mode, OnExit, Over, Policy, Prefix, Rate, Reason, Service,
-    Steering as Program,
+    Steering as Program, TooBig,
 };
 use pelton_runtime::{Answers, Hook, Steered, Steering};
 
@@ -32,6 +33,9 @@ pub(crate) const HELPS: [&str; Reason::COUNT] = {
     helps
 };
 
+/// How often routers' words are looked for: before what was too big is sent again for the first time.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Where links are kept that outlive the process.
 const PINS: &str = "/sys/fs/bpf/pelton";
 
@@ -51,6 +55,27 @@ pub(crate) struct Programs(Arc<Mutex<Vec<(String, Program)>>>);
 impl Programs {
     fn with<T>(&self, then: impl FnOnce(&mut Vec<(String, Program)>) -> T) -> T {
         then(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How often routers' words are to be taken from them; `None` if there are none.
+    pub(crate) fn look(&self) -> Option<Duration> {
+        self.with(|programs| !programs.is_empty()).then_some(LOOK)
+    }
+
+    /// The segments that routers called too big since the last time, by interface.
+    pub(crate) fn take_too_big(&self) -> Vec<(String, Vec<TooBig>)> {
+        self.with(|programs| {
+            let mut all = Vec::new();
+            for (name, program) in programs {
+                let mut told = Vec::new();
+                // What could not be read now is there the next time.
+                let _ = program.take_too_big(&mut told);
+                if !told.is_empty() {
+                    all.push((name.clone(), told));
+                }
+            }
+            all
+        })
     }
 
     /// What each program counted, by interface.

@@ -2,6 +2,7 @@
 //! it, and what it says of itself. Clients of other projects are played over it in `interop`. It takes root.
 #![forbid(unsafe_code)]
 
+mod path;
 mod xdp;
 
 use std::time::{Duration, Instant};

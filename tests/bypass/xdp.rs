@@ -9,10 +9,10 @@ use pelton_tests::namespace::is_possible;
 use pelton_tests::scratch::Scratch;
 use pelton_tests::xdp::{ADDRESSES, Link, OnXdp};
 
-const PROGRAMS: &[&str] = &["ping", "ethtool", "mosquitto_pub", "mosquitto_sub", "python3"];
+pub(crate) const PROGRAMS: &[&str] = &["ping", "ethtool", "mosquitto_pub", "mosquitto_sub", "python3"];
 
 /// A figure of `v0`, asked over the loopback of the broker's namespace until `holds` is satisfied with it.
-fn figure(broker: &OnXdp, name: &str, holds: impl Fn(u64) -> bool) -> u64 {
+pub(crate) fn figure(broker: &OnXdp, name: &str, holds: impl Fn(u64) -> bool) -> u64 {
     let topic = format!("$SYS/broker/pelton/interface/v0/{name}");
     // The figures are published when the broker starts, and again ten seconds later.
     let until = Instant::now() + Duration::from_secs(30);

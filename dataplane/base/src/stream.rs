@@ -173,6 +173,9 @@ pub trait ByteStreams {
     /// over because it had its share of the turn.
     fn next_timeout(&self) -> Option<Mono>;
 
+    /// Routers say that segments which left by an interface were too big. Who does not have the stream ignores it.
+    fn too_big(&mut self, _interface: &str, _segments: &[TooBig]) {}
+
     /// Stops accepting; open streams go on.
     fn stop_listening(&mut self);
 
@@ -183,6 +186,20 @@ pub trait ByteStreams {
     fn interfaces(&self) -> Vec<InterfaceFigures> {
         Vec::new()
     }
+}
+
+/// A router says that a segment was too big for one of its links. To be believed only if the segment is under way: anybody
+/// may say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooBig {
+    /// Who sent the segment.
+    pub local: SocketAddr,
+    /// Whom it was for.
+    pub remote: SocketAddr,
+    /// The largest packet the link carries; zero from routers that do not say (RFC 1191 5).
+    pub mtu_bytes: u32,
+    /// The sequence number of the segment.
+    pub sequence: u32,
 }
 
 /// What a transport counted at a network interface, or at its queue of it.

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use pelton_base::{
-    ByteStreams, Ending, InterfaceFigures, Mono, Peer, SendQueue, SharedLogs, StreamEvent, StreamId,
+    ByteStreams, Ending, InterfaceFigures, Mono, Peer, SendQueue, SharedLogs, StreamEvent, StreamId, TooBig,
     Transmit, Wait,
 };
 use pelton_sockets::wake::Sleeper;
@@ -309,6 +309,12 @@ impl ByteStreams for Transports {
     fn next_timeout(&self) -> Option<Mono> {
         let devices = self.devices.iter().filter_map(|device| device.stack.next_timeout());
         devices.chain(self.sockets.next_timeout()).min()
+    }
+
+    fn too_big(&mut self, interface: &str, segments: &[TooBig]) {
+        for device in self.devices.iter_mut().filter(|device| *device.name == *interface) {
+            device.stack.too_big(interface, segments);
+        }
     }
 
     fn stop_listening(&mut self) {

@@ -1,8 +1,10 @@
 //! What the control plane asks of a shard, and what it is shown. One channel a shard, looked at once a turn;
 //! answers go back by the sender that came with the question.
 
+use std::sync::Arc;
+
 use crossbeam_channel::Sender;
-use pelton_base::{InterfaceFigures, Key};
+use pelton_base::{InterfaceFigures, Key, TooBig};
 use pelton_broker::access::Decision;
 use pelton_broker::counters::Tally;
 use pelton_broker::effects::Ask;
@@ -34,6 +36,13 @@ pub enum Command {
         ticket: u64,
         /// The answer.
         decision: Decision,
+    },
+    /// Segments that left by an interface were too big for a router; whichever shard has the connections.
+    TooBig {
+        /// The interface.
+        interface: Arc<str>,
+        /// The segments.
+        segments: Arc<[TooBig]>,
     },
     /// Stop accepting, tell every client, and end their connections.
     ShutDown,

@@ -263,6 +263,7 @@ impl<T: ByteStreams> Shard<T> {
                     self.broker.kick(&client_id);
                 }
                 Command::Answer { link, ticket, decision } => self.answer(link, ticket, decision),
+                Command::TooBig { interface, segments } => self.transport.too_big(&interface, &segments),
                 Command::ShutDown => {
                     self.shutting_down = true;
                     self.transport.stop_listening();

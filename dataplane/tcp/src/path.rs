@@ -1,6 +1,9 @@
 //! What the path to a peer carries: routers' words about segments that were too long (RFC 1191, RFC 8201), believed
 //! only about segments under way (RFC 5927), and the suspicion that a router says nothing (RFC 2923 2.1).
 
+use std::net::SocketAddr;
+
+use pelton_base::TooBig;
 use pelton_packet::Port;
 use pelton_packet::icmp::{Complaint, IcmpError};
 
@@ -20,12 +23,31 @@ const TIME_OUTS: u8 = 2;
 impl<P: Port> Tcp<P> {
     /// A router or the peer's host complains about something that was sent.
     pub(crate) fn complaint(&mut self, error: &IcmpError) {
-        let tuple = Tuple { local: error.local, remote: error.remote };
-        let hash = self.keys.demux.hash(&tuple);
-        let Some(Entry::Tcb(index)) = self.demux.find(hash, |entry| self.is(entry, &tuple)) else {
-            self.drops.add(TcpDrop::BadIcmp);
-            return;
-        };
+        match self.subject(error.local, error.remote) {
+            Some(index) => self.complaint_about(index, error),
+            None => self.drops.add(TcpDrop::BadIcmp),
+        }
+    }
+
+    /// The same, from whoever reads such words in the stacks' place and tells all of them: most do not know the
+    /// connection.
+    pub(crate) fn told_too_big(&mut self, told: &TooBig) {
+        let &TooBig { local, remote, mtu_bytes, sequence } = told;
+        if let Some(index) = self.subject(local, remote) {
+            let complaint = Complaint::TooBig(mtu_bytes);
+            self.complaint_about(index, &IcmpError { complaint, local, remote, sequence });
+        }
+    }
+
+    fn subject(&self, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+        let tuple = Tuple { local, remote };
+        match self.demux.find(self.keys.demux.hash(&tuple), |entry| self.is(entry, &tuple)) {
+            Some(Entry::Tcb(index)) => Some(index),
+            _ => None,
+        }
+    }
+
+    fn complaint_about(&mut self, index: u32, error: &IcmpError) {
         let hot = &self.tcbs[index];
         let sequence = Seq(error.sequence);
         // RFC 5927 4.1: who does not know what is under way did not see it.

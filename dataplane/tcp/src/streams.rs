@@ -1,7 +1,7 @@
 //! The stack as byte streams for a shard.
 
 use pelton_base::{
-    ByteStreams, Ending, Key, Mono, Peer, SendQueue, SharedLogs, StreamEvent, StreamId, Transmit,
+    ByteStreams, Ending, Key, Mono, Peer, SendQueue, SharedLogs, StreamEvent, StreamId, TooBig, Transmit,
 };
 use pelton_packet::Port;
 
@@ -210,6 +210,12 @@ impl<P: Port> ByteStreams for Tcp<P> {
 
     fn has_input(&self) -> bool {
         self.has_relayed()
+    }
+
+    fn too_big(&mut self, _interface: &str, segments: &[TooBig]) {
+        for segment in segments {
+            self.told_too_big(segment);
+        }
     }
 
     fn stop_listening(&mut self) {

@@ -1,7 +1,7 @@
 //! Several stacks on the queues of one interface, and frames that come by another queue than that of the stack which has
 //! their connection.
 
-use pelton_base::{ByteStreams, Mono, Rng, StreamEvent};
+use pelton_base::{ByteStreams, Mono, Rng, StreamEvent, TooBig};
 use pelton_packet::fault::{Faults, Faulty};
 use pelton_packet::memory::{MemoryPort, MemorySettings, pair};
 use pelton_tcp::segment::{Flags, Segment};
@@ -276,4 +276,51 @@ fn a_flood_of_strays_is_not_multiplied() {
     assert_eq!(world.count(TcpCounter::Searches), searches + 1);
     while world.wires[2].extract().is_some() {}
     world.nothing_left();
+}
+
+#[test]
+fn all_stacks_are_told_what_was_too_big_and_who_has_it_believes_what_is_under_way() {
+    let mut world = begun(2, 4_000);
+    let told = |sequence| TooBig {
+        local: server_address(false),
+        remote: client_address(false, 4_000),
+        mtu_bytes: 1_000,
+        sequence,
+    };
+    // Whoever does not know what is under way is not believed; the stack that never had it says nothing.
+    world.servers.iter_mut().for_each(|server| server.tcp.too_big("v0", &[told(7)]));
+    let refused: Vec<u64> =
+        world.servers.iter().map(|server| server.tcp.drops().get(TcpDrop::BadIcmp)).collect();
+    assert_eq!(refused, [1, 0]);
+    assert_eq!(world.count(TcpCounter::PathMtuLowered), 0);
+    // What the first stack sends next is lost, as by a router whose link is too small.
+    let at = world.now;
+    let mut lost = None;
+    for _ in 0..100 {
+        world.client_turn();
+        world.servers[0].turn(at);
+        while let Some(frame) = world.wires[0].extract() {
+            if frame.len() > 1_014 {
+                lost = Some(u32::from_be_bytes([frame[38], frame[39], frame[40], frame[41]]));
+            }
+        }
+        if lost.is_some() {
+            break;
+        }
+    }
+    let lost = lost.expect("something long leaves");
+    world.servers.iter_mut().for_each(|server| server.tcp.too_big("v0", &[told(lost)]));
+    assert_eq!(world.count(TcpCounter::PathMtuLowered), 1);
+    for _ in 0..2_000 {
+        world.client_turn();
+        let at = world.now;
+        for (server, wire) in world.servers.iter_mut().zip(&mut world.wires) {
+            server.turn(at);
+            while let Some(frame) = wire.extract() {
+                assert!(frame.len() <= 1_014, "{} bytes", frame.len());
+                world.far.inject(&frame);
+            }
+        }
+    }
+    world.ended_well(1);
 }
