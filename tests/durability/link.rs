@@ -10,6 +10,7 @@ use pelton_mqtt::{
     RawFilter, RawTopic, ReasonCode, Subscribe, SubscribeOptions, Subscription, Subscriptions,
     UserProperties, Version, decode_from_server, frame,
 };
+use rustix::net::sockopt;
 
 /// The connection has ended.
 #[derive(Debug)]
@@ -52,6 +53,11 @@ impl Link {
         clean: bool,
     ) -> Result<(Self, bool), Lost> {
         let stream = TcpStream::connect(address).map_err(|_| Lost)?;
+        // Past the kernel nobody says goodbye for a process that is killed: who only listens has to ask.
+        let second = Duration::from_secs(1);
+        sockopt::set_socket_keepalive(&stream, true).map_err(|_| Lost)?;
+        sockopt::set_tcp_keepidle(&stream, second).map_err(|_| Lost)?;
+        sockopt::set_tcp_keepintvl(&stream, second).map_err(|_| Lost)?;
         stream.set_nodelay(true).map_err(|_| Lost)?;
         let mut link = Self { stream, bytes: Vec::new(), early: VecDeque::new(), version };
         let properties = ConnectProperties {

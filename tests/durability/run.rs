@@ -17,9 +17,6 @@ use crate::publisher::{Extent, Publisher, topic};
 use crate::retained;
 use crate::subscriber::{Habit, Subscriber};
 
-/// What a kill and everything around it may take on a busy machine.
-const PATIENCE_A_KILL: Duration = Duration::from_secs(5);
-
 /// Enough for all that is published while a subscriber is away.
 const CONFIG: &str = "[queue]\nmessages_max = 100000000\nbytes_max = 4000000000\n";
 
@@ -74,19 +71,66 @@ const SUBSCRIBERS: [(&str, Version, Habit); 3] = [
     ("away", Version::V311, Habit::Away),
 ];
 
+/// Where the broker runs, and where it is reached.
+pub(crate) trait Site: Sync {
+    /// The binary, to be run there.
+    fn command(&self, binary: &Path) -> Command;
+
+    /// Where it listens by the kernel's sockets.
+    fn bind(&self) -> SocketAddr;
+
+    /// Where the clients find it.
+    fn address(&self) -> SocketAddr {
+        self.bind()
+    }
+
+    /// What it is told besides.
+    fn arguments(&self) -> &[&str];
+
+    /// What a kill and everything around it may take on a busy machine.
+    fn patience(&self) -> Duration;
+}
+
+/// On this host, by kernel sockets.
+pub(crate) struct Here(SocketAddr);
+
+impl Here {
+    pub(crate) fn new() -> Self {
+        // A port that stays free between two brokers: nobody is given it while it was ours a moment ago.
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        Self(free.expect("a port is free"))
+    }
+}
+
+impl Site for Here {
+    fn command(&self, binary: &Path) -> Command {
+        Command::new(binary)
+    }
+
+    fn bind(&self) -> SocketAddr {
+        self.0
+    }
+
+    fn arguments(&self) -> &[&str] {
+        &["--shards", "2"]
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+}
+
 /// Kills the broker so many times.
-pub(crate) fn run(kills: u32, seed: u64) {
+pub(crate) fn run(site: &impl Site, kills: u32, seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let directory = Scratch::directory();
     let data = directory.path().join("data");
     let config = directory.path().join("pelton.toml");
     std::fs::write(&config, CONFIG).expect("it is ours");
     let binary = build("pelton", "pelton");
-    let arguments = ["--shards", "2", "-c", config.to_str().expect("ASCII")];
-    // A port that stays free between two brokers: nobody is given it while it was ours a moment ago.
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let address = free.expect("a port is free");
-    let start = || Pelton::start_at(&binary, address, &data, &arguments);
+    let arguments = [site.arguments(), &["-c", config.to_str().expect("ASCII")]].concat();
+    let address = site.address();
+    let start = || Pelton::start_by(site.command(&binary), site.bind(), &data, &arguments);
 
     let began = Instant::now();
     let mut broker = start();
@@ -95,7 +139,7 @@ pub(crate) fn run(kills: u32, seed: u64) {
         enough: AtomicBool::new(false),
         failed: AtomicBool::new(false),
         totals: OnceLock::new(),
-        until: began + PATIENCE_A_KILL * (kills + 20),
+        until: began + site.patience() * (kills + 20),
     };
     let mut subscribers =
         SUBSCRIBERS.map(|(name, version, habit)| Subscriber::subscribed(name, version, habit, address));
@@ -121,7 +165,7 @@ pub(crate) fn run(kills: u32, seed: u64) {
             std::thread::sleep(Duration::from_millis(rng.below(150)));
             broker.kill();
             if rng.chance(200) {
-                kill_while_it_starts(&binary, address, &data, &arguments, rng.below(60));
+                kill_while_it_starts(site.command(&binary), site.bind(), &data, &arguments, rng.below(60));
             }
             broker = start();
             retained::check(address, &extents[4]).expect("the broker runs");
@@ -159,9 +203,15 @@ pub(crate) fn run(kills: u32, seed: u64) {
 }
 
 /// Starts a broker and kills it before anybody can be sure that it listens.
-fn kill_while_it_starts(binary: &Path, address: SocketAddr, data: &Path, arguments: &[&str], after_ms: u64) {
-    let mut child = Command::new(binary)
-        .args(["serve", "--bind", &address.to_string(), "--data"])
+fn kill_while_it_starts(
+    mut command: Command,
+    bind: SocketAddr,
+    data: &Path,
+    arguments: &[&str],
+    after_ms: u64,
+) {
+    let mut child = command
+        .args(["serve", "--bind", &bind.to_string(), "--data"])
         .arg(data)
         .args(arguments)
         .stdin(Stdio::null())
