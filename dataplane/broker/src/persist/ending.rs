@@ -48,6 +48,8 @@ pub(crate) struct FarMember {
 enum Way {
     /// Storage is awaited. `together`: its end in the first queue is in the same batch.
     Waits { over: HandOver, together: bool },
+    /// It is elsewhere, and leaves the first queue: that is not durable yet, and a page may show it still.
+    Leaves,
     /// It has left the first queue, but a page that is under way may still show it.
     Left,
 }
@@ -149,7 +151,8 @@ impl Broker {
         self.core.persist.end_group();
         if !self.in_hand.close() {
             // Nobody stores it: a client that keeps nothing has it, or nobody wants it any more.
-            self.core.persist.push(OpKind::Done { session: from, sequence }, &[]);
+            self.core.persist.endings.handed_on.insert((from.serial, sequence), Way::Leaves);
+            self.take_from_queue(from, sequence);
             self.core.messages.release(message);
             return;
         }
@@ -189,22 +192,30 @@ impl Broker {
             self.open_fault();
             return;
         }
-        *way = Way::Left;
+        *way = Way::Leaves;
         self.core.messages.release(over.message);
         if together {
             self.has_left(from, sequence);
         } else {
-            let number = self.core.persist.push(OpKind::Done { session: from, sequence }, &[]);
-            self.core.persist.promise(number, u32::MAX, What::Left(from, sequence));
+            self.take_from_queue(from, sequence);
         }
         self.let_session_end(from.serial);
+    }
+
+    /// A message that is elsewhere leaves the queue it was handed on from.
+    fn take_from_queue(&mut self, from: SessionId, sequence: u64) {
+        let number = self.core.persist.push(OpKind::Done { session: from, sequence }, &[]);
+        self.core.persist.promise(number, u32::MAX, What::Left(from, sequence));
     }
 
     /// A message is durably gone from the queue it was handed on from.
     pub(crate) fn has_left(&mut self, from: SessionId, sequence: u64) {
         // A page that was read before shows it still.
-        if !self.core.persist.is_reading(from.serial) {
-            self.core.persist.endings.handed_on.remove(&(from.serial, sequence));
+        let is_reading = self.core.persist.is_reading(from.serial);
+        let handed_on = &mut self.core.persist.endings.handed_on;
+        match handed_on.get_mut(&(from.serial, sequence)) {
+            Some(way) if is_reading => *way = Way::Left,
+            _ => _ = handed_on.remove(&(from.serial, sequence)),
         }
     }
 

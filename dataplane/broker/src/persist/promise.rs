@@ -115,7 +115,9 @@ impl Broker {
         match what {
             What::Nothing => {}
             // What failed is tried again, and the answer follows then.
-            What::Pubrel(..) | What::Pubcomp(..) | What::Unsuback(..) | What::Ended(..) if failed => {
+            What::Pubrel(..) | What::Pubcomp(..) | What::Unsuback(..) | What::Ended(..) | What::Left(..)
+                if failed =>
+            {
                 self.core.persist.fault.keep(what);
             }
             What::Settle(settle) => {

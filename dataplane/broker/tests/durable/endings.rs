@@ -14,7 +14,11 @@ const FILTER: &str = "$share/g/job/#";
 
 /// A publisher to a group, and a member that has joined it.
 fn with_member(shards: usize, qos: u8, id: &str) -> (World, Publisher, Subscriber) {
-    let mut world = World::new(shards, Settings { storage: Some(Storage::default()), ..settings() });
+    with_member_of(shards, Settings { storage: Some(Storage::default()), ..settings() }, qos, id)
+}
+
+fn with_member_of(shards: usize, settings: Settings, qos: u8, id: &str) -> (World, Publisher, Subscriber) {
+    let mut world = World::new(shards, settings);
     let mut publisher = Publisher::new("publisher", Version::V5, "job/1", qos);
     let mut member = Subscriber::new(id, Version::V5, FILTER, 2);
     publisher.connect(&mut world, 0);
@@ -173,6 +177,49 @@ fn a_session_ends_when_what_it_hands_on_is_stored() {
             got.dedup();
             assert_eq!(got, (0..5).collect::<Vec<u32>>(), "{first} and {second} batches were committed");
         }
+    }
+}
+
+#[test]
+fn what_was_handed_on_is_not_read_back_before_its_end_is_durable() {
+    // covers [MQTT-4.3.3-1] [MQTT-4.8.2-4]
+    let id = id(3, true);
+    let settings = Settings {
+        storage: Some(Storage { page_messages: 1, window_messages: 8, ..Storage::default() }),
+        inflight_max: 1,
+        ..settings()
+    };
+    // Each bit: whether a batch is committed between two turns.
+    for pattern in 0u32..512 {
+        let (mut world, mut publisher, mut former) = with_member_of(3, settings.clone(), 2, &id);
+        former.acks_on = false;
+        for _ in 0..4 {
+            publisher.publish(&mut world);
+            go(&mut world, &mut [&mut publisher], &mut [&mut former]);
+        }
+        assert_eq!((publisher.acked.len(), former.got.len()), (4, 1));
+        let mut keen = Subscriber::new("keen", Version::V5, FILTER, 2);
+        keen.connect(&mut world, 0);
+        keen.subscribe(&mut world);
+        go(&mut world, &mut [], &mut [&mut keen]);
+        world.disk = Disk::Held;
+        former.cut(&mut world);
+        world.turn();
+        former.connect(&mut world, 0);
+        for turn in 0..27 {
+            world.turn();
+            world.commit((pattern >> (turn / 3) & 1) as usize);
+            former.step(&mut world, 9);
+            keen.step(&mut world, 9);
+        }
+        world.disk = Disk::Quick;
+        former.acks_on = true;
+        for _ in 0..4 {
+            go(&mut world, &mut [], &mut [&mut former, &mut keen]);
+        }
+        assert_eq!(sorted(&[&former, &keen]), [0, 1, 2, 3], "pattern {pattern:b}");
+        let left: usize = world.store.durable().sessions.values().map(|stored| stored.queue.len()).sum();
+        assert_eq!(left, 0, "pattern {pattern:b}");
     }
 }
 
