@@ -201,6 +201,9 @@ pub fn groups(world: &World) -> Verdict {
             if !is_promised(message) || message.qos == QoS::AtMostOnce || !came.is_empty() {
                 continue;
             }
+            if ledger.may_end_with_member(message, members) {
+                continue;
+            }
             let stays = members.iter().any(|&(session, position)| {
                 let session = &ledger.sessions[session];
                 let subscription = &session.subscriptions[position];

@@ -3,7 +3,7 @@
 use pelton_base::Mono;
 use pelton_mqtt::QoS;
 
-use super::{Ledger, Step, elapsed_ms};
+use super::{Ledger, Message, SessionNo, Step, elapsed_ms};
 use crate::disaster::Crash;
 
 /// What is said to the broker, acknowledged or not, is stored after so long at the latest, if the disk is well.
@@ -53,6 +53,24 @@ impl Ledger {
     /// Ends of processes from a step on.
     pub fn crashes_since(&self, step: Step) -> usize {
         self.crashes.iter().filter(|crash| crash.step >= step).count()
+    }
+
+    /// Whether some member of a group may have had a message when the process ended that its session ended with: what
+    /// such a member is given is stored nowhere, whoever else is in the group.
+    pub(crate) fn may_end_with_member(&self, message: &Message, members: &[(SessionNo, usize)]) -> bool {
+        let crashes = self.crashes.iter().filter(|crash| crash.step >= message.sent);
+        let mut crashes = crashes.map(|crash| crash.step);
+        crashes.any(|crash| {
+            members.iter().any(|&(session, position)| {
+                let session = &self.sessions[session];
+                let subscription = &session.subscriptions[position];
+                !session.persistent
+                    && session.asked <= crash
+                    && session.ended.is_none_or(|ended| ended >= crash)
+                    && subscription.may_stand(message.sent, crash)
+                    && subscription.matches(&message.topic)
+            })
+        })
     }
 
     /// The broker's process ended.
