@@ -64,6 +64,15 @@ impl<P: Port> Tcp<P> {
         self.check_ack(index, segment)?;
         // It is the peer's: what it says of itself is believed from here on.
         let hot = &mut self.tcbs[index];
+        // RFC 7323 4.3: the stamp to echo is that of the segment that our next ACK answers first. Not before the ACK
+        // was found good: a guess that only hits the window would have the peer's own segments taken for old ones.
+        if hot.facts.has(Facts::TIMESTAMPS)
+            && let Some((stamp, _)) = segment.options.timestamps
+            && segment.seq.le(hot.rcv_nxt)
+            && !hot.facts.has(Facts::ACK_OWED)
+        {
+            hot.ts_recent = stamp;
+        }
         hot.hear(self.now_ms, self.settings.delayed_ack_ms);
         hot.probes = 0;
         // The next hop is whence the last good segment came.
@@ -109,14 +118,6 @@ impl<P: Port> Tcp<P> {
                 self.answer_unacceptable(index, segment);
             }
             return Err(Stop::Dropped(TcpDrop::OutOfWindow));
-        }
-        // RFC 7323 4.3: the stamp to echo is that of the segment that our next ACK answers first.
-        if stamps
-            && let Some((stamp, _)) = segment.options.timestamps
-            && segment.seq.le(next)
-            && !hot.facts.has(Facts::ACK_OWED)
-        {
-            hot.ts_recent = stamp;
         }
         let fin = segment.flags.has(Flags::FIN);
         if start == next && end.le(edge) && !segment.flags.has(Flags::SYN) {
