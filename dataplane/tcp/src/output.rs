@@ -177,7 +177,9 @@ impl<P: Port> Tcp<P> {
                 self.was_sent(index, snd_max, snd_max + len);
             } else {
                 let hot = &self.tcbs[index];
-                let start = snd_max.back(hot.payload_max()).max(hot.snd_una);
+                // The FIN has a segment of its own: it is the last.
+                let last = if hot.facts.has(Facts::FIN_SENT) { 1 } else { hot.payload_max() };
+                let start = snd_max.back(last).max(hot.snd_una);
                 return self.resend(index, queue, logs, start, snd_max, true);
             }
         }
