@@ -105,7 +105,7 @@ impl<P: Port> Tcp<P> {
         if let Some(rtt_us) = rtt_us {
             hot.measured(rtt_us);
             if let Some(cold) = self.cold.get_mut(hot.cold) {
-                cold.min_rtt_us = cold.min_rtt_us.min(rtt_us.max(1));
+                cold.measured(rtt_us);
             }
         }
         hot.snd_una = ack;
@@ -194,7 +194,7 @@ impl<P: Port> Tcp<P> {
         let mut rtt_us = None;
         let sacked = take_blocks(cold, segment, now_us, &mut rtt_us, true);
         if let Some(rtt_us) = rtt_us {
-            cold.min_rtt_us = cold.min_rtt_us.min(rtt_us.max(1));
+            cold.measured(rtt_us);
         }
         if sacked == 0 {
             return;
@@ -225,7 +225,7 @@ impl<P: Port> Tcp<P> {
         {
             0
         } else {
-            (cold.min_rtt_us.min(hot.srtt_us) / 4).min(hot.srtt_us)
+            cold.least_rtt_us.min(hot.srtt_us) / 4
         };
         let (lost, next_us) = cold.flight.detect_losses(now_us, reorder_window_us);
         if let Some(next_us) = next_us {

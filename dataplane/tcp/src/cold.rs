@@ -9,12 +9,22 @@ use crate::seq::Seq;
 pub(crate) struct Cold {
     pub(crate) flight: Flight,
     pub(crate) reassembly: Reassembly,
-    /// The lowest round trip seen since this state was taken.
+    /// No round trip is shorter: what says so answers something that was sent before.
     pub(crate) min_rtt_us: u32,
+    /// The shortest that was measured since this state was taken, if any.
+    pub(crate) least_rtt_us: u32,
     /// A tail loss probe that was a retransmission ends here (RFC 8985 7.4).
     pub(crate) probe_end: Option<Seq>,
     /// A FIN that came before what it follows.
     pub(crate) fin: Option<Seq>,
+}
+
+impl Cold {
+    /// A round trip took so long.
+    pub(crate) fn measured(&mut self, rtt_us: u32) {
+        self.min_rtt_us = self.min_rtt_us.min(rtt_us.max(1));
+        self.least_rtt_us = self.least_rtt_us.min(rtt_us.max(1));
+    }
 }
 
 /// All of them.
@@ -34,7 +44,7 @@ impl ColdPool {
             return Some(index);
         }
         (self.all.len() < self.max).then(|| {
-            self.all.push(Cold { min_rtt_us: u32::MAX, ..Cold::default() });
+            self.all.push(Cold { min_rtt_us: u32::MAX, least_rtt_us: u32::MAX, ..Cold::default() });
             self.all.len() as u32 - 1
         })
     }
@@ -45,6 +55,7 @@ impl ColdPool {
         debug_assert!(cold.reassembly.is_empty());
         cold.flight.clear();
         cold.min_rtt_us = u32::MAX;
+        cold.least_rtt_us = u32::MAX;
         cold.probe_end = None;
         cold.fin = None;
         self.free.push(index);
