@@ -237,7 +237,9 @@ impl<P: Port> Sockets<P> {
         let read = self.peek(socket, into)?;
         let slot = self.slot(socket)?;
         slot.received.drain(..read);
-        if let Kind::Open(stream) = slot.kind {
+        if let Kind::Open(stream) = slot.kind
+            && read > 0
+        {
             self.tcp.consumed(stream, read);
             self.finish();
         }
