@@ -5,7 +5,7 @@ use pelton_broker::counters::{Tally, Traffic};
 use pelton_ebpf_loader::Counts;
 use pelton_shard::Snapshot;
 
-use crate::version::{RUNGS, VERSION};
+use crate::version::{SOCKETS, VERSION};
 
 /// All shards together.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +85,7 @@ impl Totals {
 
     /// How packets reach the broker.
     fn datapath(&self) -> String {
-        let mut ways = vec![RUNGS[0].to_owned()];
+        let mut ways = vec![SOCKETS.to_owned()];
         ways.extend(
             self.interfaces.iter().map(|interface| format!("{} ({})", interface.rung, interface.name)),
         );

@@ -257,7 +257,7 @@ frames = "x"
     assert_eq!(
         lines,
         [
-            "FILE:3:8: `mode`: \"tup\" is not allowed, only \"tap\"",
+            "FILE:3:8: `mode`: \"tup\" is not allowed, only \"auto\", \"zero-copy\", \"copy\", \"generic\" or \"tap\"",
             "FILE:4:1: unknown key `adresses` in [[interface]]; did you mean `addresses`?",
             "FILE:7:8: `name`: \"tap0#\" is not allowed, only the name of an interface, at most 15 bytes",
             "FILE:8:14: `addresses`: 10.0.0.0/8 is not the address of a host in its network",
@@ -288,8 +288,10 @@ frames = "x"
 
 #[test]
 fn an_interface_comes_back_as_it_was_written() {
-    let text = "[[interface]]\nname = \"tap0\"\nmode = \"tap\"\naddresses = [\"10.0.0.2/8\", \"fd00::2/64\"]\n\
-                ports = [1883, 1884]\nmtu = 1400\nframes = 512\n";
+    let text = "[[interface]]\nname = \"tap0\"\nmode = \"tap\"\nrequire = true\n\
+                addresses = [\"10.0.0.2/8\", \"fd00::2/64\"]\nports = [1883, 1884]\nmtu = 1400\nframes = 512\n\
+                ring_entries = 1024\nsyns_per_second = 7\nsyns_per_prefix = 3\n\
+                block = [\"203.0.113.0/24\"]\nallow = [\"192.0.2.0/24\"]\non_exit = \"hold\"\n";
     let file = Scratch::file("interface.toml", text);
     let dumped = run(&["config", "dump", "-c", file.path()]);
     assert!(dumped.out.ends_with(text), "{}", dumped.out);
