@@ -197,11 +197,17 @@ fn ability(
             format!("boot kernel {major}.{minor} or newer: from then on {driver} has it")
         }
         // The profile says that it should.
-        Some(_) => "see what the driver wants: pelton nic features, and hw-profiles".into(),
+        Some(_) => refusal(device).unwrap_or_else(|| "see what the driver wants: pelton nic features".into()),
         None => "none with this driver; the next rung is taken".into(),
     };
     let certainty = if said.is_some() { "" } else { ", as far as is known" };
     (vec![Missing::new(format!("{driver} has no {what} here{certainty}"), fix)], said.is_none())
+}
+
+/// Why a driver that has it in general does not have it here.
+fn refusal(device: &Device) -> Option<String> {
+    let fact = device.profile.fact.iter().find(|fact| fact.about == "refused-because")?;
+    Some(fact.text.replace("{interface}", &device.name))
 }
 
 /// Whether this kernel is new enough; none if that is not known.

@@ -5,6 +5,8 @@
 pub(in crate::nic) enum Knob {
     /// Receive queues; none for one for each core that works.
     Queues(Option<u32>),
+    /// Receive queues, one for each core that works or more.
+    QueuesAtLeast,
     /// Entries of the receive ring; none for as many as there can be.
     RxRing(Option<u32>),
     /// Entries of the send ring.
@@ -46,6 +48,7 @@ impl Knob {
             return Ok(Self::Feature(feature.to_owned(), on()?));
         }
         match knob {
+            "queues" if want == "at-least-cores" => Ok(Self::QueuesAtLeast),
             "queues" => word("cores").map(Self::Queues),
             "rx-ring" => word("max").map(Self::RxRing),
             "tx-ring" => word("max").map(Self::TxRing),
@@ -75,6 +78,7 @@ mod tests {
     #[test]
     fn what_a_knob_does_not_take_is_refused() {
         assert_eq!(Knob::parse("queues", "cores"), Ok(Knob::Queues(None)));
+        assert_eq!(Knob::parse("queues", "at-least-cores"), Ok(Knob::QueuesAtLeast));
         assert_eq!(Knob::parse("rx-ring", "64"), Ok(Knob::RxRing(Some(64))));
         assert_eq!(Knob::parse("feature:rx-gro", "off"), Ok(Knob::Feature("rx-gro".into(), false)));
         for (knob, want) in [

@@ -149,17 +149,10 @@ fn wish(root: &Root, device: &Device, profile: &Profile, aim: &Aim<'_>, knob: &K
         (now.to_string(), wanted.unwrap_or(most).min(most).max(now).to_string())
     };
     match knob {
-        Knob::Queues(wanted) => {
-            let wish = device.channels.ok_or_else(silent).and_then(|channels| {
-                let there = channels.receiving_max();
-                let most = profile.limits.queues(there).min(there);
-                if most == 0 {
-                    return Err("the driver can attach a program to none of its queues".into());
-                }
-                let wanted = wanted.unwrap_or(aim.shards).clamp(1, most);
-                Ok((channels.receiving().to_string(), wanted.to_string()))
-            });
-            (What::Queues, wish)
+        Knob::Queues(wanted) => (What::Queues, queues(device, profile, wanted.unwrap_or(aim.shards))),
+        Knob::QueuesAtLeast => {
+            let now = device.channels.map_or(0, |channels| channels.receiving());
+            (What::Queues, queues(device, profile, aim.shards.max(now)))
         }
         Knob::RxRing(wanted) => {
             let rings = device.rings.ok_or_else(silent);
@@ -185,6 +178,16 @@ fn wish(root: &Root, device: &Device, profile: &Profile, aim: &Aim<'_>, knob: &K
         Knob::HugePages(_) | Knob::ReservedPorts | Knob::IrqAffinity(_) => {
             unreachable!("they are looked at elsewhere")
         }
+    }
+}
+
+/// So many queues, or as near to it as the device and its driver allow.
+fn queues(device: &Device, profile: &Profile, wanted: u32) -> Wish {
+    let channels = device.channels.ok_or("the driver does not say")?;
+    let there = channels.receiving_max();
+    match profile.limits.queues(there).min(there) {
+        0 => Err("the driver can attach a program to none of its queues".into()),
+        most => Ok((channels.receiving().to_string(), wanted.clamp(1, most).to_string())),
     }
 }
 

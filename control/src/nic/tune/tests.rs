@@ -157,12 +157,16 @@ fn nothing_is_touched_that_could_not_be_undone() {
     let refused = apply(&options).err().unwrap();
     assert!(refused.contains("undo file") && refused.contains("--undo"), "{refused}");
     assert_eq!(tree.get(NAPI), "0");
-    tree.set("var/lib/pelton/tune-undo.json", "not ours");
+    // A folder where the file would be prepared: that shows only when it is saved.
     options.place.undo = "/var/lib/pelton/tune-undo.json".into();
+    fs::create_dir_all(tree.0.join("var/lib/pelton/tune-undo.new")).unwrap();
+    assert!(apply(&options).err().unwrap().contains("cannot be written"));
+    assert_eq!((tree.get(NAPI), tree.get(PAGES)), ("0".into(), "3".into()));
+    tree.set("var/lib/pelton/tune-undo.json", "not ours");
     assert!(apply(&options).err().unwrap().contains("no undo file of this program"));
     for other in [
         r#"{ "settings": [{ "interface": null, "setting": "/etc/passwd", "before": "x", "after": "y" }] }"#,
-        r#"{ "settings": [{ "interface": "../x", "setting": "mtu", "before": "x", "after": "y" }] }"#,
+        r#"{ "settings": [{ "interface": "x/../../y", "setting": "mtu", "before": "x", "after": "y" }] }"#,
     ] {
         tree.set("var/lib/pelton/tune-undo.json", other);
         assert!(revert(&options.place).err().unwrap().contains("no undo file"), "{other}");
@@ -223,6 +227,12 @@ fn queues_rings_and_features_are_as_the_device_can() {
     }
     assert!(!ixgbe.contains("tx-ring: 4096"), "longer than advised is left: {ixgbe}");
     assert!(!ixgbe.contains("vlan-hw-parse: "), "{ixgbe}");
+    // More than are needed do no harm there, fewer than the other end's would.
+    let veth = of("veth", &device, 4);
+    assert!(!veth.contains("queues:"), "{veth}");
+    device.channels = Some(Channels { rx_max: 8, rx: 2, ..Channels::default() });
+    assert!(of("veth", &device, 4).contains("eth1 queues: 2 -> 4\n"));
+    device.channels = Some(Channels { combined_max: 8, combined: 8, ..Channels::default() });
     // Half of them are for XDP's own use.
     assert!(of("ena", &device, 8).contains("eth1 queues: 8 -> 4\n"));
     device.channels = Some(Channels { combined_max: 1, combined: 1, ..Channels::default() });
