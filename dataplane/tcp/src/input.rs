@@ -43,6 +43,7 @@ impl<P: Port> Tcp<P> {
             self.port.put(frame);
             return;
         }
+        self.acknowledge_pair(index, arrival.segment.len);
         match self.check(index, arrival) {
             Ok(part) => self.take_data(index, arrival, part, frame),
             Err(stop) => {
@@ -73,7 +74,7 @@ impl<P: Port> Tcp<P> {
         {
             hot.ts_recent = stamp;
         }
-        hot.hear(self.now_ms, self.settings.delayed_ack_ms);
+        hot.hear(self.now_ms, u32::from(segment.len), self.settings.delayed_ack_ms);
         hot.probes = 0;
         // The next hop is whence the last good segment came.
         if self.links.get(hot.link) != arrival.link
@@ -312,14 +313,28 @@ impl<P: Port> Tcp<P> {
         self.events.push_back(Event::Data(key, Chunk::Frame(frame)));
     }
 
+    /// RFC 5681 4.2: of full segments every second has an ACK of its own, however many come in one turn. With one for
+    /// all of them the loss of that one leaves the peer to its time-out. The last in a turn waits for the end of it, and
+    /// may travel with what answers it; what comes next, `len` bytes, shows that there are two before.
+    #[inline]
+    pub(crate) fn acknowledge_pair(&mut self, index: u32, len: u16) {
+        let hot = &self.tcbs[index];
+        if hot.facts.has(Facts::PAIR_OWED) && u32::from(len) >= hot.payload_max() {
+            self.send_ack(index);
+        }
+    }
+
     /// RFC 5681 4.2, RFC 9293 3.8.6.3: every second segment is acknowledged, whatever its size (a device with small
-    /// buffers sends two and waits), the first few and those after a loss at once, the rest within the delay.
+    /// buffers sends two and waits), the first few and those after a loss at once, the rest within the delay. What is
+    /// behind an acknowledged pair in the same turn is acknowledged with it.
     #[inline]
     pub(crate) fn owe_ack(&mut self, index: u32) {
         let key = self.tcbs.key(index);
         let hot = &mut self.tcbs[index];
-        if hot.facts.has(Facts::ACK_OWED) || hot.quick_acks < QUICK_ACKS {
+        if hot.facts.has(Facts::ACK_OWED.or(Facts::LISTED)) || hot.quick_acks < QUICK_ACKS {
             hot.quick_acks = (hot.quick_acks + 1).min(QUICK_ACKS);
+            let pair = hot.facts.has(Facts::ACK_OWED);
+            hot.facts.put(Facts::PAIR_OWED, pair);
             hot.facts.set(Facts::ACK_OWED.or(Facts::ACK_NOW));
             self.list(index);
             return;

@@ -422,7 +422,7 @@ impl<P: Port> Tcp<P> {
         if !sent {
             return false;
         }
-        self.tcbs[index].facts.clear(Facts::ACK_NOW.or(Facts::ACK_OWED));
+        self.tcbs[index].facts.clear(Facts::ACK_NOW.or(Facts::ACK_OWED).or(Facts::PAIR_OWED));
         if outgoing.len > 0 {
             self.counters.add_n(TcpCounter::BytesOut, outgoing.len as u64);
         }

@@ -30,6 +30,7 @@ impl<P: Port> Tcp<P> {
     /// A plain segment for a connection.
     #[inline]
     pub(crate) fn plain_segment(&mut self, index: u32, plain: &Plain, hash: u32, frame: Frame) {
+        self.acknowledge_pair(index, plain.len);
         if !self.predicted(index, plain) {
             self.segment_arrives(index, &Arrival::of_plain(plain, hash), frame);
             return;
@@ -83,7 +84,7 @@ impl<P: Port> Tcp<P> {
             hot.snd_wl1 = plain.seq;
             hot.snd_wnd_max = hot.snd_wnd_max.max(hot.snd_wnd);
         }
-        hot.hear(self.now_ms, self.settings.delayed_ack_ms);
+        hot.hear(self.now_ms, u32::from(plain.len), self.settings.delayed_ack_ms);
         hot.probes = 0;
         if advances {
             let flight = hot.flight();

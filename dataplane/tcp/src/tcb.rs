@@ -53,6 +53,8 @@ macro_rules! facts {
         impl Facts {
             $($(#[doc = $doc])+ pub(crate) const $name: Self = Self(1 << $bit);)+
         }
+
+        const _: () = assert!((0 $(| 1_u32 << $bit)+).count_ones() == 0 $(+ { let _ = $bit; 1 })+, "a bit for each fact");
     };
 }
 
@@ -109,6 +111,8 @@ facts! {
     PROBED = 24,
     /// The owner closes this side itself, whatever the peer does: the connection may be half open.
     HALF_OPEN = 25,
+    /// Two data segments or more came that were not acknowledged.
+    PAIR_OWED = 30,
     /// The FIN could not leave; it is tried again.
     FIN_STARVED = 26,
     /// The shard is to take what was acknowledged off its queue when there is time.
@@ -179,6 +183,9 @@ pub(crate) enum Timer {
     /// Probe of a closed window.
     Persist,
 }
+
+/// Whoever has full segments to send does not pause longer than this of its own will.
+const BULK_PAUSE_MS: u32 = 2;
 
 /// No cold state.
 pub(crate) const NO_COLD: u32 = u32::MAX;
@@ -277,10 +284,13 @@ impl Hot {
         self.mss as u32 - options as u32
     }
 
-    /// A segment came. After a pause longer than an ACK may be delayed, the first is acknowledged at once: nothing has
-    /// come on its heels for a while, and it may be all that a peer that recovers from a loss may send.
+    /// A segment with `len` bytes of data came. After a pause longer than an ACK may be delayed, the first is
+    /// acknowledged at once: nothing has come on its heels for a while, and it may be all that a peer that recovers from
+    /// a loss may send. A full one is after a shorter pause: its sender has more, and what made it wait may be an ACK
+    /// that was lost (what comes then is its tail loss probe, RFC 8985 7.3).
     #[inline]
-    pub(crate) fn hear(&mut self, now_ms: u32, pause_ms: u32) {
+    pub(crate) fn hear(&mut self, now_ms: u32, len: u32, pause_ms: u32) {
+        let pause_ms = if len >= self.payload_max() { pause_ms.min(BULK_PAUSE_MS) } else { pause_ms };
         if now_ms.wrapping_sub(self.last_rx_ms) > pause_ms {
             self.quick_acks = self.quick_acks.min(QUICK_ACKS - 1);
         }
