@@ -121,12 +121,13 @@ impl<P: Port> Tcp<P> {
             hot.dup_acks = 0;
             hot.grow(acked, flight);
         }
+        self.rearm(index);
         if self.tcbs[index].cold != NO_COLD {
             self.end_of_probe(index, segment);
+            // What may be late has a timer of its own, which comes before that of the silence.
             self.detect(index);
             self.drop_cold_if_quiet(index);
         }
-        self.rearm(index);
         if self.tcbs[index].facts.has(Facts::PEER_CLOSED) {
             self.list(index);
         }
@@ -137,9 +138,13 @@ impl<P: Port> Tcp<P> {
         let hot = &mut self.tcbs[index];
         let size = hot.payload_max();
         if hot.recover.le(ack) {
-            // RFC 6582 3.2 step 3, full acknowledgement: option 1, so that no burst follows.
             if hot.facts.has(Facts::RECOVERY) {
-                hot.cwnd = hot.ssthresh.min(hot.flight().max(size) + size);
+                // RFC 6582 3.2 step 3, full acknowledgement: option 2, with no bigger burst than at the start. Option 1
+                // leaves two segments where all has arrived: the next loss is found by a time-out, and halves those.
+                hot.cwnd = hot.ssthresh.min(hot.flight() + hot.initial_window());
+            } else {
+                // RFC 5681 3.1: the acknowledgement of what a time-out sent again is the first of slow start.
+                hot.grow(acked, flight.max(hot.cwnd));
             }
             hot.facts.clear(Facts::RECOVERY.or(Facts::LOSS));
             hot.dup_acks = 0;
@@ -252,6 +257,10 @@ impl<P: Port> Tcp<P> {
         self.counters.add(TcpCounter::FastRecoveries);
         if let Some(front) = front {
             self.lose(index, Some(front));
+        }
+        if self.tcbs[index].timer == Timer::TailProbe {
+            // RFC 8985 7.2: what is being repaired is not probed.
+            self.rearm(index);
         }
         self.serve(index);
     }

@@ -58,10 +58,13 @@ impl Hot {
     pub(crate) fn grow(&mut self, acked: u32, flight: u32) {
         let size = self.payload_max();
         let slow_start = self.cwnd < self.ssthresh;
-        // RFC 7661 4.3: a window of which half lies idle (slow start), or a segment's worth, says nothing.
+        // RFC 7661 4.3: a window of which half lies idle (slow start), or a segment's worth, says nothing. It was full
+        // if there is more to send and the peer would take it: several acknowledgements may come before there is a
+        // turn to fill it again.
         let used =
             if slow_start { flight.saturating_mul(2) >= self.cwnd } else { flight + size >= self.cwnd };
-        if !used {
+        let held_back = self.facts.has(Facts::BLOCKED) && self.cwnd < self.snd_wnd;
+        if !used && !held_back {
             return;
         }
         self.cwnd += if slow_start {
@@ -157,6 +160,18 @@ mod tests {
         hot.cwnd = 14_600;
         hot.grow(1_460, 14_600);
         assert_eq!(hot.cwnd, 14_746, "a tenth of a segment for a tenth of the window");
+    }
+
+    // covers RFC 7661 4.3
+    #[test]
+    fn a_window_that_holds_data_back_was_full() {
+        let mut hot = Hot { ssthresh: 10_000, snd_wnd: 65_535, ..hot() };
+        hot.facts.set(Facts::BLOCKED);
+        hot.grow(1_460, 1_460);
+        assert_eq!(hot.cwnd, 14_746, "the last of several acknowledgements of one turn");
+        hot.snd_wnd = 14_000;
+        hot.grow(1_460, 1_460);
+        assert_eq!(hot.cwnd, 14_746, "the peer's window held it back");
     }
 
     // covers RFC 5681 4.1

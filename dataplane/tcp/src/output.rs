@@ -91,6 +91,8 @@ impl<P: Port> Tcp<P> {
         let waits = hot.timer == Timer::None || (hot.timer == Timer::Persist && before != hot.snd_max);
         if !probed && waits {
             self.rearm(index);
+        } else if before != hot.snd_max && hot.timer == Timer::TailProbe {
+            self.hasten_probe(index);
         }
     }
 

@@ -48,17 +48,32 @@ impl<P: Port> Tcp<P> {
             && hot.state != State::SynReceived
             && hot.srtt_us != 0;
         if probe {
-            let mut wait_us = u64::from(hot.srtt_us) * 2;
-            if hot.flight() <= hot.payload_max() {
-                wait_us += u64::from(self.settings.peer_ack_delay_ms) * 1_000;
-            }
-            let wait_ms = wait_us.div_ceil(1_000).max(2) as u32;
+            let wait_ms = self.probe_wait_ms(index);
             if wait_ms < rto_ms {
                 self.set_timer(index, Timer::TailProbe, now_ms.wrapping_add(wait_ms));
                 return;
             }
         }
         self.set_timer(index, Timer::Retransmit, now_ms.wrapping_add(rto_ms));
+    }
+
+    /// How long a silence is before it is probed, RFC 8985 7.2.
+    fn probe_wait_ms(&self, index: u32) -> u32 {
+        let hot = &self.tcbs[index];
+        let mut wait_us = u64::from(hot.srtt_us) * 2;
+        if hot.flight() <= hot.payload_max() {
+            wait_us += u64::from(self.settings.peer_ack_delay_ms) * 1_000;
+        }
+        wait_us.div_ceil(1_000).max(2) as u32
+    }
+
+    /// New data was sent. RFC 8985 7.2: with more than a segment under way the peer does not delay its acknowledgement,
+    /// and the probe need not wait for that any more. It never comes later than it would have.
+    pub(crate) fn hasten_probe(&mut self, index: u32) {
+        let at = self.now_ms.wrapping_add(self.probe_wait_ms(index));
+        if time_lt(at, self.tcbs[index].timer_at_ms) {
+            self.set_timer(index, Timer::TailProbe, at);
+        }
     }
 
     /// Nothing is under way and what is queued may not leave: the window is probed, RFC 9293 3.8.6.1.

@@ -66,6 +66,7 @@ pub(crate) fn run(lines: &[Line]) -> Result<(), String> {
                 "user_timeout_ms" => settings.user_timeout_ms = value,
                 "time_wait_ms" => settings.time_wait_ms = value,
                 "linger_ms" => settings.linger_ms = value,
+                "peer_ack_delay_ms" => settings.peer_ack_delay_ms = value,
                 "cold_max" => settings.cold_max = value,
                 other => return Err(format!("no setting {other}")),
             }
