@@ -11,6 +11,7 @@ mod log;
 mod memory;
 mod nic;
 mod reference;
+mod reserved;
 mod service;
 mod signals;
 mod status;

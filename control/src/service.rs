@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use crate::config::{Config, Problem};
 use crate::exit::Exit;
 use crate::log::Logging;
+use crate::reserved::Reserved;
 use crate::signals::{self, Wish};
 use crate::store::Store;
 use crate::sys::SysTree;
@@ -76,6 +77,7 @@ pub(crate) fn run(
             return Exit::Refused;
         }
     };
+    let _reserved = reserve_ports(&fleet);
     if store.is_none() {
         info!("storage: none ([storage] policy is memory), nothing survives the process");
     }
@@ -139,7 +141,7 @@ fn lacks_family(refused: &io::Error) -> bool {
 
 /// What is served past the kernel.
 fn say_interface(interface: &Served) {
-    let Served { name, rung, refused, mac, addresses, listen_ports, mtu, up } = interface;
+    let Served { name, rung, refused, mac, addresses, listen_ports, mtu, up, .. } = interface;
     for Refused { rung, why } in refused {
         warn!("interface {name}: not served by {rung}: {why}");
     }
@@ -153,6 +155,16 @@ fn say_interface(interface: &Served) {
     if !up {
         warn!("interface {name} is down, nobody is heard there: ip link set {name} up");
     }
+}
+
+/// Keeps the ports that are served by AF_XDP from clients of this host, until it is dropped.
+fn reserve_ports(fleet: &Fleet) -> Option<Reserved> {
+    let steered = fleet.interfaces().iter().filter(|interface| interface.is_steered);
+    let ports: Vec<u16> = steered.flat_map(|interface| interface.listen_ports.iter().copied()).collect();
+    if ports.is_empty() {
+        return None;
+    }
+    Reserved::reserve(ports).inspect_err(|refused| warn!("{refused}")).ok()
 }
 
 fn say_descriptors(config: &Config) {

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use pelton_ebpf_loader::{Action, Reason};
 use pelton_mqtt::{
     Connect, Frame, MAX_PACKET, Packet, PacketId, QoS, RawFilter, Subscribe, SubscribeOptions, Subscription,
     Subscriptions, UserProperties, Version, decode_from_server, frame,
@@ -224,6 +225,12 @@ pub(crate) fn text(figures: &BTreeMap<String, String>) -> String {
         let dropped = figures.iter().filter(|(topic, count)| topic.starts_with(&prefix) && *count != "0");
         for (topic, count) in dropped {
             lines.push(format!("  dropped      {count} {}", &topic[prefix.len()..]));
+        }
+        for reason in Reason::ALL.iter().filter(|reason| reason.action() == Action::Drop) {
+            let topic = format!("$SYS/broker/pelton/interface/{name}/xdp/{}", reason.name());
+            if let Some(count) = figures.get(&topic).filter(|count| *count != "0") {
+                lines.push(format!("  XDP dropped  {count} {}", reason.name().trim_start_matches("drop_")));
+            }
         }
     }
     for set in ["dropped", "ended", "stored"] {

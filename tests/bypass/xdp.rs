@@ -108,7 +108,35 @@ fn a_blocked_prefix_is_dropped_by_the_program() {
     assert!(!publish("10.78.0.129"));
     // Pings of the same source are the kernel's.
     far.run(&format!("ping -n -q -c 2 -i 0.05 -W 2 -I 10.78.0.129 {}", ADDRESSES[0]));
-    assert!(figure(&broker, "xdp/drop_blocked", |count| count >= 2) >= 2);
+    let blocked = figure(&broker, "xdp/drop_blocked", |count| count >= 2);
+    let pelton = build("pelton", "pelton");
+    let said = broker.link().near.command(&pelton).args(["status", "127.0.0.1:1883"]).output();
+    let said = String::from_utf8_lossy(&said.expect("it starts").stdout).into_owned();
+    let dropped: Vec<&str> = said.lines().filter(|line| line.contains("XDP dropped")).collect();
+    let [line] = dropped[..] else { panic!("no other reason than one: {said}") };
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!((words[0], words[1], words[3]), ("XDP", "dropped", "blocked"), "{said}");
+    assert!(words[2].parse().is_ok_and(|count: u64| count >= blocked), "{said}");
+}
+
+#[test]
+fn its_ports_are_reserved_while_it_runs() {
+    if !is_possible("ports of a broker on AF_XDP that are reserved", PROGRAMS) {
+        return;
+    }
+    let link = Link::new(1);
+    let reserved = |link: &Link| link.near.run("cat /proc/sys/net/ipv4/ip_local_reserved_ports");
+    link.near.run("sysctl -q -w net.ipv4.ip_local_reserved_ports=1880-1882");
+    let mut broker = OnXdp::start(link, "copy", 1, &[]);
+    assert_eq!(reserved(broker.link()), "1880-1883\n");
+    broker.stop();
+    assert_eq!(reserved(broker.link()), "1880-1882\n");
+    // One that was alone in the list leaves it empty.
+    broker.link().near.run("sysctl -q -w net.ipv4.ip_local_reserved_ports=");
+    broker.start_again("copy", 1, &[]);
+    assert_eq!(reserved(broker.link()), "1883\n");
+    broker.stop();
+    assert_eq!(reserved(broker.link()), "\n");
 }
 
 #[test]

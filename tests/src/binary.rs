@@ -72,6 +72,17 @@ impl Pelton {
         self.child.wait().expect("it is our child");
     }
 
+    /// Asks it to end, and waits until it has.
+    ///
+    /// # Panics
+    /// If it ends otherwise than it should.
+    pub fn stop(&mut self) {
+        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(asked.is_ok_and(|status| status.success()), "it can be asked");
+        let ended = self.child.wait().expect("it is our child");
+        assert!(ended.success(), "{ended}");
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

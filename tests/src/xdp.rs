@@ -71,7 +71,17 @@ impl OnXdp {
     /// Ends the broker as SIGKILL does and starts it again on the same store.
     pub fn kill_and_start(&mut self, mode: &str, shards: u16, arguments: &[&str]) {
         self.broker.kill();
+        self.start_again(mode, shards, arguments);
+    }
+
+    /// Starts one that has ended on the same store.
+    pub fn start_again(&mut self, mode: &str, shards: u16, arguments: &[&str]) {
         self.broker = Self::run(&self.link, &self.data, mode, shards, arguments);
+    }
+
+    /// Ends the broker as an operator does.
+    pub fn stop(&mut self) {
+        self.broker.stop();
     }
 
     /// Ends the broker as SIGKILL does.

@@ -54,6 +54,8 @@ pub struct Served {
     pub name: Arc<str>,
     /// How it is served.
     pub rung: &'static str,
+    /// Whether frames of its are steered past the kernel, so that sockets of this host at its ports get none.
+    pub is_steered: bool,
     /// The rungs above that did not hold.
     pub refused: Vec<Refused>,
     /// Our Ethernet address.
@@ -196,6 +198,7 @@ pub(crate) fn open(
     let listen_ports: Vec<u16> = listeners.iter().map(|&(port, _)| port).collect();
     let Opened { rung, ports, mac, addresses, mtu, up, refused, guard } =
         DevicePort::open(plan, &listen_ports, shards, keys)?;
+    let is_steered = guard.is_some();
     let name: Arc<str> = plan.name.as_str().into();
     let mut relays = relays(shards).into_iter();
     let parts = ports.into_iter().map(|port| DeviceParts {
@@ -208,7 +211,7 @@ pub(crate) fn open(
         settings: pelton_tcp::Settings { secrets: Some(keys.secrets), ..plan.tcp.clone() },
     });
     let parts = parts.collect();
-    let served = Served { name, rung, refused, mac, addresses, listen_ports, mtu, up };
+    let served = Served { name, rung, is_steered, refused, mac, addresses, listen_ports, mtu, up };
     Ok(OpenInterface { parts, served, guard })
 }
 
