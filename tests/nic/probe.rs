@@ -92,3 +92,30 @@ fn it_is_said_what_an_interface_is_and_can() {
     let all = link.pelton("nic status --output json").json();
     assert!(all["interfaces"].as_array().is_some_and(|all| all.len() >= 2), "{all}");
 }
+
+#[test]
+fn without_privilege_it_is_said_and_nothing_is_set() {
+    if !is_possible("pelton probe and tune without privilege", &["setpriv"]) {
+        return;
+    }
+    let link = Link::new();
+    let ask = |arguments: &str| link.shell(&format!("setpriv --bounding-set=-all $PELTON {arguments}"));
+    let answer = ask(&format!("probe {OURS} --shards 4 --output json")).json();
+    assert_eq!(answer["lacks"].as_array().map(Vec::len), Some(3), "{answer}");
+    assert_eq!(answer["interfaces"][0]["reaches"], "kernel sockets");
+    for rung in ["AF_XDP copy", "AF_XDP generic"] {
+        assert!(fixes(&answer, rung)[0].contains("setcap"), "{answer}");
+    }
+    // What can be seen is seen.
+    assert_eq!(ask(&format!("nic status {OURS} --output json")).json()["interfaces"][0]["driver"], "veth");
+    link.shell(&format!("echo 5 > /sys/class/net/{OURS}/napi_defer_hard_irqs"));
+    let directory = pelton_tests::scratch::Scratch::directory();
+    let undo = directory.path().join("undo.json");
+    let skip = "--skip vm.nr_hugepages --skip net.ipv4.ip_local_reserved_ports";
+    let applied = ask(&format!("tune apply --interface {OURS} --shards 4 {skip} --undo {}", undo.display()));
+    assert_eq!(applied.code, Some(1), "{}", applied.out);
+    let line = format!("{OURS} napi_defer_hard_irqs: not set: not permitted: run as root\n");
+    assert!(applied.out.contains(&line), "{}", applied.out);
+    assert_eq!(link.shell(&format!("cat /sys/class/net/{OURS}/napi_defer_hard_irqs")).out, "5\n");
+    assert!(!undo.exists(), "there is nothing to undo");
+}

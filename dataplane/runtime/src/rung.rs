@@ -116,8 +116,8 @@ fn fits(interface: &str, device: &Device, shards: u16) -> Result<(), String> {
     }
     if device.queues < u32::from(shards) {
         return Err(format!(
-            "`{interface}` has {} receive queues for {shards} shards: `ethtool -L {interface} combined {shards}`, or \
-             fewer shards",
+            "`{interface}` has {} receive queues for {shards} shards: `ethtool -L {interface} combined {shards}` (or `rx \
+             {shards} tx {shards}`, where they are not combined), or fewer shards; `pelton probe {interface}` says more",
             device.queues
         ));
     }

@@ -148,8 +148,9 @@ fn native(host: &Host, device: &Device) -> (Vec<Missing>, bool) {
         || is_since(host, device.profile.rungs.multi_buffer.as_ref()) == Some(true),
         |features| features.multi_buffer(),
     );
+    // Beyond what a frame holds is said for all rungs.
     if let Some(limit) = &limits.mtu_native
-        && device.mtu > limit.value
+        && (limit.value + 1..=MTU_MAX).contains(&device.mtu)
         && !in_pieces
     {
         missing.push(Missing::new(

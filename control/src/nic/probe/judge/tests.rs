@@ -82,6 +82,11 @@ fn each_thing_that_stands_in_the_way_is_said_with_what_to_type() {
             "{words:?}: {found:?}"
         );
     }
+    // What stands in the way is said once.
+    for mtu in [3500, 9000] {
+        let judgement = judge(&host(), &Device { mtu, ..device() }, 4);
+        assert_eq!(missing(&judgement, COPY).len(), 1, "{judgement:?}");
+    }
     // A frame in pieces is taken by a newer kernel's driver; what a frame holds is more.
     let newer = Host { kernel: "6.3.1".into(), ..host() };
     assert_eq!(judge(&newer, &Device { mtu: 3500, ..device() }, 4).best(), ZERO_COPY);
