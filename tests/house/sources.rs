@@ -15,6 +15,7 @@ const UNSAFE: &[&str] = &[
     "dataplane/tap/",
     "ebpf/xdp/",
     "storage/lmdb/",
+    "tests/packetdrill/",
 ];
 
 fn may_be_unsafe(path: &str) -> bool {
