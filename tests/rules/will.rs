@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pelton_mqtt::{
-    Connect, Disconnect, Property, PublishProperties, QoS, ReasonCode, TopicName, Version, Will,
+    Connect, Disconnect, PacketType, Property, PublishProperties, QoS, ReasonCode, TopicName, Version, Will,
 };
 
 use crate::broker::Broker;
@@ -102,6 +102,42 @@ fn any_other_disconnect_publishes_it() {
         client.put(|out| Disconnect::new(reason).encode(Version::V5, out));
         client.expect_end();
         assert_eq!(watcher.take().payload(), "gone");
+    }
+}
+
+#[test]
+fn shutting_down_publishes_it_before_anybody_is_sent_away() {
+    // covers [MQTT-3.1.2-8]
+    for round in 0..5 {
+        let broker = Broker::plain();
+        // On both shards, among those that die: who is sent away first is not theirs to choose.
+        let (mut watchers, mut dying) = (Vec::new(), Vec::new());
+        for n in 0..12 {
+            let mut watcher = broker.client(Version::V5, &format!("watcher-{n}"));
+            watcher.subscribe("will/#", QoS::AtMostOnce);
+            let mut member = broker.client(Version::V5, &format!("member-{n}"));
+            member.subscribe(&format!("$share/g-{n}/will/#"), QoS::AtMostOnce);
+            watchers.extend([watcher, member]);
+            let topic = format!("will/{n}");
+            let will = Will {
+                topic: TopicName::new(&topic).expect("a topic name"),
+                ..will(QoS::AtLeastOnce, false)
+            };
+            let id = format!("mortal-{n}");
+            dying.push(
+                Client::connect_as(&broker, &Connect { will: Some(will), ..Connect::new(Version::V5, &id) })
+                    .0,
+            );
+        }
+        broker.shut_down();
+        for watcher in &mut watchers {
+            let mut topics: Vec<String> =
+                (0..12).map(|_| watcher.expect(PacketType::Publish).topic()).collect();
+            topics.sort_unstable();
+            topics.dedup();
+            assert_eq!(topics.len(), 12, "round {round}: {topics:?}");
+            watcher.expect_refusal(ReasonCode::ServerShuttingDown);
+        }
     }
 }
 

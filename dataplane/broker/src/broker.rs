@@ -11,6 +11,7 @@ use crate::counters::{Ended, Tally, Traffic};
 use crate::deliver::Core;
 use crate::effects::Effects;
 use crate::fanout::FanOut;
+use crate::farewell::Farewells;
 use crate::fetch::{Fetch, LiveTopics, Sync};
 use crate::inflight::PacketClock;
 use crate::link::{Hold, Link, State, ended_by};
@@ -88,6 +89,7 @@ pub struct Broker {
     pub(crate) hungry: Vec<Key>,
     pub(crate) fanouts: VecDeque<FanOut>,
     pub(crate) wills: VecDeque<DeferredWill>,
+    pub(crate) farewells: Farewells,
     pub(crate) link_timers: Wheel,
     pub(crate) session_timers: Wheel,
     /// What goes to other shards.
@@ -145,6 +147,7 @@ impl Broker {
             hungry: Vec::new(),
             fanouts: VecDeque::new(),
             wills: VecDeque::new(),
+            farewells: Farewells::new(shards),
             link_timers: Wheel::new(mono),
             session_timers: Wheel::new(mono),
             peers: Outbox::new(shard, shards, settings.mesh_bytes_max),
@@ -396,8 +399,8 @@ impl Broker {
         true
     }
 
-    /// Tells every client that the broker shuts down, and ends their connections. Wills are published: the
-    /// clients did not send DISCONNECT [MQTT-3.1.2-8].
+    /// Tells every client that the broker shuts down, and ends their connections. Wills that are not published yet
+    /// are now: the clients did not send DISCONNECT [MQTT-3.1.2-8].
     pub fn shut_down(&mut self) {
         for key in self.core.links.keys() {
             self.end(key, Ended::Shutdown, Some(ReasonCode::ServerShuttingDown));

@@ -38,6 +38,7 @@ mod disconnect;
 pub mod effects;
 mod expiry;
 mod fanout;
+mod farewell;
 mod fetch;
 pub mod holdings;
 pub mod inflight;

@@ -82,6 +82,7 @@ impl Broker {
             }
             Item::GroupAcked { group, session, count } => self.member_acked(group, from, session, count),
             Item::Sync { request } => self.sync(from, request),
+            Item::Farewell => self.farewells.hear(from),
             Item::RetainedQuery { request, filter, from: start } => {
                 let text = bytes.text(filter);
                 let start = bytes.take(usize::from(start));

@@ -170,6 +170,9 @@ pub enum Item {
         /// What the sender waits with.
         request: Key,
     },
+    /// The sender shuts down: it has published all wills of those that were connected, and passed on what the target
+    /// published before its own last farewell.
+    Farewell,
     /// A page of the target's retained messages is wanted.
     RetainedQuery {
         /// What the sender waits with.

@@ -27,6 +27,8 @@ const AHEAD: usize = 6;
 const HANDOVERS_A_TURN: usize = 64;
 /// How long a connection may take to read what is queued when it is being ended.
 const LAST_WORDS_MS: u64 = 5_000;
+/// How long a shard that was told to shut down waits for what the others still publish.
+const LEAVE_MS_MAX: u64 = 1_000;
 /// How soon to look again when something is staged that found no room.
 const RETRY_US: u64 = 200;
 
@@ -61,13 +63,23 @@ pub struct Shard<T: ByteStreams> {
     own: VecDeque<(String, Vec<u8>, QoS, bool)>,
     /// Questions on access, for the driver.
     asks: Vec<Ask>,
-    shutting_down: bool,
+    life: Life,
     turns: u64,
     dirty: Vec<u32>,
     urgent: Vec<u32>,
     /// Shards whose transports were given something in this turn.
     relayed_to: Vec<u16>,
     now: Mono,
+}
+
+/// How far a shard is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Serves,
+    /// It was told to shut down: wills go out and come in, clients are not heard. Until then at the latest.
+    TakesLeave(Mono),
+    /// Connections end.
+    Ends,
 }
 
 impl<T: ByteStreams> Shard<T> {
@@ -87,7 +99,7 @@ impl<T: ByteStreams> Shard<T> {
             last_words: VecDeque::new(),
             own: VecDeque::new(),
             asks: Vec::new(),
-            shutting_down: false,
+            life: Life::Serves,
             turns: 0,
             dirty: Vec::new(),
             urgent: Vec::new(),
@@ -106,6 +118,7 @@ impl<T: ByteStreams> Shard<T> {
         busy |= self.take_mesh();
         self.take_streams();
         busy |= self.broker.poll_timers();
+        self.take_leave();
         self.broker.end_turn();
         self.feed_again();
         self.send_storage();
@@ -151,7 +164,7 @@ impl<T: ByteStreams> Shard<T> {
 
     /// Whether the shard was told to shut down and has nobody left.
     pub fn is_shut_down(&self) -> bool {
-        self.shutting_down
+        self.life == Life::Ends
             && self.broker.link_count() == 0
             && self.mesh.is_quiet()
             && (self.storage.is_none()
@@ -265,9 +278,11 @@ impl<T: ByteStreams> Shard<T> {
                 Command::Answer { link, ticket, decision } => self.answer(link, ticket, decision),
                 Command::TooBig { interface, segments } => self.transport.too_big(&interface, &segments),
                 Command::ShutDown => {
-                    self.shutting_down = true;
-                    self.transport.stop_listening();
-                    self.broker.shut_down();
+                    if self.life == Life::Serves {
+                        self.life = Life::TakesLeave(self.now.plus_ms(LEAVE_MS_MAX));
+                        self.transport.stop_listening();
+                        self.broker.publish_wills();
+                    }
                 }
             }
         }
@@ -304,6 +319,16 @@ impl<T: ByteStreams> Shard<T> {
             turns: self.turns,
             transport: self.transport.figures(),
             interfaces: self.transport.interfaces(),
+        }
+    }
+
+    /// Ends all connections when the wills of all shards have come, or it takes too long.
+    fn take_leave(&mut self) {
+        if let Life::TakesLeave(until) = self.life
+            && (self.broker.has_taken_leave() || self.now >= until)
+        {
+            self.life = Life::Ends;
+            self.broker.shut_down();
         }
     }
 
@@ -373,6 +398,13 @@ impl<T: ByteStreams> Shard<T> {
         while let Some(event) = self.transport.next() {
             self.prefetch(AHEAD);
             match event {
+                StreamEvent::Data { token, chunk } if self.life != Life::Serves => {
+                    // Its client's will may be published already.
+                    if let Some(stream) = self.conn(Key::from_u64(token)).map(|conn| conn.stream) {
+                        self.transport.consumed(stream, chunk.len());
+                    }
+                    self.transport.recycle(chunk);
+                }
                 StreamEvent::Data { token, chunk } => {
                     self.receive(Key::from_u64(token), &chunk);
                     self.transport.recycle(chunk);
@@ -409,7 +441,7 @@ impl<T: ByteStreams> Shard<T> {
 
     /// A connection that comes when the shard has been told to shut down is not taken: nobody would end it.
     fn if_open(&mut self, take: impl FnOnce(&mut Broker) -> Option<Key>) -> Option<Key> {
-        if self.shutting_down { None } else { take(&mut self.broker) }
+        if self.life == Life::Serves { take(&mut self.broker) } else { None }
     }
 
     fn open(&mut self, key: Key, stream: pelton_base::StreamId, listener: u16) {
@@ -520,9 +552,10 @@ impl<T: ByteStreams> Shard<T> {
 
     /// The broker looks again at the input it held.
     fn resume(&mut self, key: Key) {
+        let hears = self.life == Life::Serves;
         let Some(conn) = self.conn(key) else { return };
         let stream = conn.stream;
-        if !conn.rest.as_ref().is_some_and(|rest| rest.held) {
+        if !hears || !conn.rest.as_ref().is_some_and(|rest| rest.held) {
             return;
         }
         let Some(rest) = conn.rest.take() else { return };
@@ -693,6 +726,9 @@ impl<T: ByteStreams> Shard<T> {
             .min()
             .unwrap_or(Mono::NEVER);
         if let Some(&(at, _)) = self.last_words.front() {
+            until = until.min(at);
+        }
+        if let Life::TakesLeave(at) = self.life {
             until = until.min(at);
         }
         // What found no room, and what waits until others have come far enough, is looked at again soon: the

@@ -51,8 +51,7 @@ fn the_last_third() {
 
 /// Each of these failed once: a will that was lost because its client was back before a timer ran (38, 183), was not
 /// stored where it went while its session was stored without it (1232, 2187), or waited for a clock that had been
-/// set back (2014); or a
-/// message of a group that ended with the member that had it, which no oracle may call lost (8363).
+/// set back (2014). In 8363 a message of a group ends with the session of the member that has it, as it may.
 #[test]
 fn seeds_that_once_failed() {
     let failed: Vec<String> = [38, 183, 1232, 2014, 2187, 8363]
