@@ -6,8 +6,9 @@ use super::super::profile::Since;
 
 /// The biggest packet that one frame of a port holds: 4096 bytes, the kernel's 256 and an Ethernet header with tags less.
 const MTU_MAX: u32 = 4096 - 256 - 22;
-/// KiB of frame memory of each shard that huge pages are advised for: 4096 frames of 2048 bytes.
-const FRAMES_KIB: u64 = 8192;
+/// KiB of frame memory of each shard, with one queue: rings of 4096 to receive and to send and a quarter more, frames of
+/// 2048 bytes.
+const FRAMES_KIB: u64 = 20_480;
 
 /// What is missing, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]

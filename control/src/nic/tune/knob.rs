@@ -23,7 +23,7 @@ pub(in crate::nic) enum Knob {
     DeferIrqs(u32),
     /// Nanoseconds after which the kernel polls by itself.
     FlushTimeout(u64),
-    /// Huge pages are at least this many.
+    /// Huge pages are at least this many for each core that works.
     HugePages(u64),
     /// The broker's ports are kept from other uses.
     ReservedPorts,

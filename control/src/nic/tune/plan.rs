@@ -74,7 +74,7 @@ pub(super) fn for_host(root: &Root, profile: &Profile, aim: &Aim<'_>) -> Result<
     let mut lines = Vec::new();
     for tune in &profile.tune {
         let (what, want) = match knob(profile, tune)? {
-            Knob::HugePages(pages) => (What::HugePages, Some(pages)),
+            Knob::HugePages(each) => (What::HugePages, Some(each * u64::from(aim.shards))),
             Knob::ReservedPorts => (What::ReservedPorts, None),
             _ => continue,
         };

@@ -19,8 +19,8 @@ impl Tree {
             ("sys/class/net/eth1/type", "1"),
             ("sys/class/net/eth1/flags", "0x1003"),
             ("sys/class/net/eth1/mtu", "9001"),
-            ("sys/class/net/eth1/napi_defer_hard_irqs", "0"),
-            ("sys/class/net/eth1/gro_flush_timeout", "0"),
+            ("sys/class/net/eth1/napi_defer_hard_irqs", "10"),
+            ("sys/class/net/eth1/gro_flush_timeout", "20000"),
             ("sys/class/net/eth1/queues/rx-0/rps_cpus", "0"),
             ("sys/class/net/eth1/queues/rx-1/rps_cpus", "0"),
             ("sys/class/net/eth1/queues/rx-2/rps_cpus", "0"),
@@ -85,10 +85,10 @@ fn a_plan_says_what_and_why_and_changes_nothing() {
     let tree = Tree::new();
     let text = plan(&tree.options("ixgbe")).unwrap().text;
     for words in [
-        "vm.nr_hugepages: 3 -> 64\n",
+        "vm.nr_hugepages: 3 -> 20\n",
         "net.ipv4.ip_local_reserved_ports: 80 -> 80,1883\n",
-        "eth1 napi_defer_hard_irqs: 0 -> 2\n",
-        "eth1 gro_flush_timeout: 0 -> 200000\n",
+        "eth1 napi_defer_hard_irqs: 10 -> 0\n",
+        "eth1 gro_flush_timeout: 20000 -> 0\n",
         "eth1 interrupt:51: 0-3 -> 1\n",
         "eth1 interrupt:52: 0-3 -> 0\n",
         "TLB misses",
@@ -98,7 +98,7 @@ fn a_plan_says_what_and_why_and_changes_nothing() {
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
-    assert_eq!((tree.get(NAPI), tree.get(PAGES)), ("0".into(), "3".into()));
+    assert_eq!((tree.get(NAPI), tree.get(PAGES)), ("10".into(), "3".into()));
     assert!(!tree.undo().exists());
 }
 
@@ -109,7 +109,7 @@ fn what_was_applied_holds_until_it_is_reverted() {
     assert_eq!(check(&options).unwrap().exit, Exit::Refused, "nothing is set yet");
     assert_eq!(apply(&options).unwrap().exit, Exit::Ok);
     let set = [tree.get(NAPI), tree.get(FLUSH), tree.get(PAGES), tree.get(PORTS)];
-    assert_eq!(set, ["2", "200000", "64", "80,1883"]);
+    assert_eq!(set, ["0", "0", "20", "80,1883"]);
     assert_eq!(tree.get("proc/irq/51/smp_affinity_list"), "1");
     let checked = check(&options).unwrap();
     assert_eq!(checked.exit, Exit::Ok, "{}", checked.text);
@@ -119,12 +119,12 @@ fn what_was_applied_holds_until_it_is_reverted() {
     tree.set(NAPI, "7");
     let checked = check(&options).unwrap();
     assert_eq!(checked.exit, Exit::Refused);
-    assert!(checked.text.contains("napi_defer_hard_irqs: 7 -> 2") && checked.json["drift"] == true);
+    assert!(checked.text.contains("napi_defer_hard_irqs: 7 -> 0") && checked.json["drift"] == true);
     apply(&options).unwrap();
     let reverted = revert(&options.place).unwrap();
     assert_eq!(reverted.exit, Exit::Ok, "{}", reverted.text);
     let back = [tree.get(NAPI), tree.get(FLUSH), tree.get(PAGES), tree.get(PORTS)];
-    assert_eq!(back, ["0", "0", "3", "80"], "{}", reverted.text);
+    assert_eq!(back, ["10", "20000", "3", "80"], "{}", reverted.text);
     assert_eq!(tree.get("proc/irq/51/smp_affinity_list"), "0-3");
     assert!(!tree.undo().exists());
     assert!(revert(&options.place).err().unwrap().contains("nothing to undo"));
@@ -140,11 +140,11 @@ fn what_somebody_else_changed_since_is_left_alone() {
     let reverted = revert(&options.place).unwrap();
     assert_eq!(tree.get(PAGES), "128");
     assert!(
-        reverted.text.contains("somebody changed it since from 64 to 128; it was 3"),
+        reverted.text.contains("somebody changed it since from 20 to 128; it was 3"),
         "{}",
         reverted.text
     );
-    assert_eq!(tree.get(NAPI), "0", "the others come back");
+    assert_eq!(tree.get(NAPI), "10", "the others come back");
 }
 
 #[test]
@@ -156,12 +156,12 @@ fn nothing_is_touched_that_could_not_be_undone() {
     options.place.undo = "/blocked/undo.json".into();
     let refused = apply(&options).err().unwrap();
     assert!(refused.contains("undo file") && refused.contains("--undo"), "{refused}");
-    assert_eq!(tree.get(NAPI), "0");
+    assert_eq!(tree.get(NAPI), "10");
     // A folder where the file would be prepared: that shows only when it is saved.
     options.place.undo = "/var/lib/pelton/tune-undo.json".into();
     fs::create_dir_all(tree.0.join("var/lib/pelton/tune-undo.new")).unwrap();
     assert!(apply(&options).err().unwrap().contains("cannot be written"));
-    assert_eq!((tree.get(NAPI), tree.get(PAGES)), ("0".into(), "3".into()));
+    assert_eq!((tree.get(NAPI), tree.get(PAGES)), ("10".into(), "3".into()));
     tree.set("var/lib/pelton/tune-undo.json", "not ours");
     assert!(apply(&options).err().unwrap().contains("no undo file of this program"));
     for other in [

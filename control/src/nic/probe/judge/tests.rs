@@ -133,7 +133,7 @@ fn what_is_only_worth_a_look_is_a_note() {
     let judgement = judge(&host, &Device { features: vec![lro], ..device() }, 2);
     assert_eq!(judgement.best(), ZERO_COPY);
     let fixes: Vec<&str> = judgement.notes.iter().map(|note| note.fix.as_str()).collect();
-    assert_eq!(fixes[0], "sysctl vm.nr_hugepages=16", "{fixes:?}");
+    assert_eq!(fixes[0], "sysctl vm.nr_hugepages=28", "{fixes:?}");
     assert!(fixes[1].contains("lro off") && fixes[2].contains("combined 2"), "{fixes:?}");
 }
 
