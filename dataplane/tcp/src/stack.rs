@@ -404,6 +404,10 @@ impl<P: Port> Tcp<P> {
     fn read_other(&mut self, frame: &Frame, way: Way) -> Seen {
         let Some(mut arrival) = self.read(frame) else { return Seen::Nothing };
         arrival.way = way;
+        // What was kept while its connection was searched was counted when it came.
+        if matches!(way, Way::Port | Way::Relayed) {
+            self.count_in();
+        }
         let hash = arrival.hash;
         self.arrivals.push_back(arrival);
         Seen::Other(hash)
@@ -436,7 +440,6 @@ impl<P: Port> Tcp<P> {
                     local: SocketAddr::new(datagram.destination, segment.destination),
                     remote: SocketAddr::new(datagram.source, segment.source),
                 };
-                self.count_in();
                 Some(Arrival {
                     segment,
                     tuple,

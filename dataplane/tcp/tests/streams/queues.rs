@@ -236,6 +236,7 @@ fn what_nobody_has_is_refused_by_whom_it_came_to() {
     }
     let asked = &world.servers[1].tcp;
     assert_eq!(asked.counters().get(TcpCounter::Searches), 3);
+    assert_eq!(asked.counters().get(TcpCounter::SegmentsIn), 9);
     assert_eq!(world.count(TcpCounter::Found), 0);
     assert_eq!((world.dropped(TcpDrop::NoConnection), world.dropped(TcpDrop::StrayReset)), (6, 3));
     assert_eq!(world.servers[1].tcp.counters().get(TcpCounter::ResetsOut), 6);
