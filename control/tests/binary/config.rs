@@ -295,7 +295,7 @@ fn an_interface_comes_back_as_it_was_written() {
     let file = Scratch::file("interface.toml", text);
     let dumped = run(&["config", "dump", "-c", file.path()]);
     assert!(dumped.out.ends_with(text), "{}", dumped.out);
-    let again = Scratch::file("again.toml", &dumped.out);
+    let again = Scratch::file("interface-again.toml", &dumped.out);
     assert_eq!(run(&["config", "dump", "-c", again.path()]).out, dumped.out);
 }
 
