@@ -149,8 +149,15 @@ impl<P: Port> Tcp<P> {
     fn answer_unacceptable(&mut self, index: u32, segment: &Segment) {
         if segment.len > 0 || segment.flags.has(Flags::FIN) {
             // The peer sends again what was received: our ACK was lost, and the next must not be late.
-            self.tcbs[index].facts.set(Facts::ACK_NOW);
-            self.tcbs[index].quick_acks = 0;
+            let window = self.settings.receive_window_bytes;
+            let hot = &mut self.tcbs[index];
+            hot.quick_acks = 0;
+            let (start, end) = (segment.seq, segment.seq + u32::from(segment.len));
+            if hot.sacks() && start.lt(end) && end.le(hot.rcv_nxt) && hot.rcv_nxt.since(start) <= window {
+                self.send_ack_for(index, Some((start, end)));
+                return;
+            }
+            hot.facts.set(Facts::ACK_NOW);
             self.list(index);
         } else {
             self.challenge(index);
@@ -354,6 +361,9 @@ impl<P: Port> Tcp<P> {
         if !gap_filled {
             self.counters.add(TcpCounter::OutOfOrder);
         }
+        let (start, end) = (part.seq, part.seq + part.len);
+        let known =
+            start != end && self.cold_of(index).is_some_and(|cold| cold.reassembly.gap(start, end).is_none());
         self.keep(index, part, data, frame);
         let had_kept = self.deliver_kept(index);
         let hot = &mut self.tcbs[index];
@@ -368,7 +378,7 @@ impl<P: Port> Tcp<P> {
             } else {
                 // RFC 5681 4.2: the peer counts duplicates, or takes its time from them, and some get lost; one for a
                 // whole burst would often leave it to its time-out.
-                self.send_ack(index);
+                self.send_ack_for(index, known.then_some((start, end)));
             }
         }
         let next = self.tcbs[index].rcv_nxt;

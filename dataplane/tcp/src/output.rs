@@ -60,6 +60,14 @@ struct Outgoing {
     seq: Seq,
     flags: Flags,
     len: usize,
+    /// What came twice, to be said (RFC 2883).
+    twice: Option<(Seq, Seq)>,
+}
+
+impl Outgoing {
+    const fn new(seq: Seq, flags: Flags, len: usize) -> Self {
+        Self { seq, flags, len, twice: None }
+    }
 }
 
 impl<P: Port> Tcp<P> {
@@ -118,7 +126,7 @@ impl<P: Port> Tcp<P> {
             return false;
         }
         let seq = self.tcbs[index].snd_max;
-        let outgoing = Outgoing { seq, flags: Flags::ACK.and(Flags::PSH), len };
+        let outgoing = Outgoing::new(seq, Flags::ACK.and(Flags::PSH), len);
         let sent = self.send_from(index, &outgoing, |mut into| {
             for slice in queue.slices(logs) {
                 let (place, rest) = into.split_at_mut(slice.len());
@@ -292,7 +300,7 @@ impl<P: Port> Tcp<P> {
                 break;
             }
             let flags = if len == unsent { Flags::ACK.and(Flags::PSH) } else { Flags::ACK };
-            let outgoing = Outgoing { seq: next, flags, len: len as usize };
+            let outgoing = Outgoing::new(next, flags, len as usize);
             if !self.send_from(index, &outgoing, |into| reader.read(into)) {
                 no_room = true;
                 break;
@@ -340,21 +348,28 @@ impl<P: Port> Tcp<P> {
     /// A data segment from the queue; whether it was sent.
     fn send_data(&mut self, index: u32, queue: &SendQueue, logs: &SharedLogs, seq: Seq, len: u32) -> bool {
         let mut reader = self.reader(index, queue, logs, seq);
-        let outgoing = Outgoing { seq, flags: Flags::ACK.and(Flags::PSH), len: len as usize };
+        let outgoing = Outgoing::new(seq, Flags::ACK.and(Flags::PSH), len as usize);
         self.send_from(index, &outgoing, |into| reader.read(into))
     }
 
     /// A segment with our FIN; whether it was sent.
     pub(crate) fn send_fin_segment(&mut self, index: u32, seq: Seq) -> bool {
-        self.send_from(index, &Outgoing { seq, flags: Flags::ACK.and(Flags::FIN), len: 0 }, |_| {})
+        self.send_from(index, &Outgoing::new(seq, Flags::ACK.and(Flags::FIN), 0), |_| {})
     }
 
     /// A segment that only acknowledges; tried again later if it cannot leave.
     pub(crate) fn send_ack(&mut self, index: u32) {
-        let seq = self.tcbs[index].snd_max;
-        if self.send_from(index, &Outgoing { seq, flags: Flags::ACK, len: 0 }, |_| {}) {
+        self.send_ack_for(index, None);
+    }
+
+    /// The same, for data of which `twice` had come before. RFC 2883 4: whoever sent it again for nothing, because an ACK
+    /// was lost or late, can take back that it slowed down.
+    pub(crate) fn send_ack_for(&mut self, index: u32, twice: Option<(Seq, Seq)>) {
+        let outgoing = Outgoing { twice, ..Outgoing::new(self.tcbs[index].snd_max, Flags::ACK, 0) };
+        if self.send_from(index, &outgoing, |_| {}) {
             self.counters.add(TcpCounter::AcksOut);
         } else {
+            self.tcbs[index].facts.set(Facts::ACK_NOW);
             self.wait(index);
         }
     }
@@ -363,7 +378,7 @@ impl<P: Port> Tcp<P> {
     pub(crate) fn send_keep_alive(&mut self, index: u32) {
         let seq = self.tcbs[index].snd_una.back(1);
         self.counters.add(TcpCounter::KeepAlives);
-        if !self.send_from(index, &Outgoing { seq, flags: Flags::ACK, len: 0 }, |_| {}) {
+        if !self.send_from(index, &Outgoing::new(seq, Flags::ACK, 0), |_| {}) {
             self.wait(index);
         }
     }
@@ -371,7 +386,7 @@ impl<P: Port> Tcp<P> {
     /// Resets the peer of a connection.
     pub(crate) fn reset_peer(&mut self, index: u32) {
         let hot = &self.tcbs[index];
-        let outgoing = Outgoing { seq: hot.snd_max, flags: Flags::RST.and(Flags::ACK), len: 0 };
+        let outgoing = Outgoing::new(hot.snd_max, Flags::RST.and(Flags::ACK), 0);
         self.counters.add(TcpCounter::ResetsOut);
         // One that cannot leave is not missed: the peer gets another when it speaks next.
         self.send_from(index, &outgoing, |_| {});
@@ -403,7 +418,7 @@ impl<P: Port> Tcp<P> {
         let hot = &self.tcbs[index];
         let stamps = (hot.facts.has(Facts::TIMESTAMPS))
             .then(|| (self.now_ms.wrapping_add(hot.ts_offset), hot.ts_recent));
-        let sent = if hot.facts.has(Facts::V6) || hot.cold != NO_COLD {
+        let sent = if hot.facts.has(Facts::V6) || hot.cold != NO_COLD || outgoing.twice.is_some() {
             self.send_long(index, outgoing, window, stamps, write)
         } else {
             let (local, local_port) = self.locals.v4(hot.local);
@@ -442,14 +457,20 @@ impl<P: Port> Tcp<P> {
     ) -> bool {
         let hot = &self.tcbs[index];
         let mut options = Options { timestamps, ..Options::default() };
-        if hot.sacks()
-            && let Some(cold) = self.cold.get(hot.cold)
-            && !cold.reassembly.is_empty()
-            && outgoing.len == 0
-        {
-            // RFC 7323 3.2: beside timestamps three blocks fit.
-            let max = SACK_BLOCKS_MAX - usize::from(options.timestamps.is_some());
-            options.sack = cold.reassembly.blocks(max);
+        if hot.sacks() && outgoing.len == 0 {
+            // RFC 7323 3.2: beside timestamps three blocks fit. RFC 2883 4: what came twice is the first.
+            let mut max = SACK_BLOCKS_MAX - usize::from(options.timestamps.is_some());
+            if let Some((left, right)) = outgoing.twice {
+                options.sack.push(left, right);
+                max -= 1;
+            }
+            if let Some(cold) = self.cold.get(hot.cold)
+                && !cold.reassembly.is_empty()
+            {
+                for &(left, right) in cold.reassembly.blocks(max).as_slice() {
+                    options.sack.push(left, right);
+                }
+            }
         }
         let segment = Segment {
             source: self.locals.get(hot.local).address.port(),

@@ -3,7 +3,7 @@
 
 use pelton_packet::Frame;
 
-use crate::segment::SackBlocks;
+use crate::segment::{SACK_BLOCKS_MAX, SackBlocks};
 use crate::seq::Seq;
 
 /// A piece: a frame cut to its data, and where that belongs.
@@ -86,26 +86,27 @@ impl Reassembly {
 
     /// The blocks to report, that of the newest piece first (RFC 2018 4), `max` at most.
     pub(crate) fn blocks(&self, max: usize) -> SackBlocks {
-        let mut all: [(Seq, Seq); 8] = Default::default();
-        let (mut count, mut newest) = (0, 0);
-        for piece in &self.pieces {
-            if count > 0 && all[count - 1].1 == piece.seq {
-                all[count - 1].1 = piece.end();
-            } else if count < all.len() {
-                all[count] = (piece.seq, piece.end());
-                count += 1;
-            } else {
-                break;
+        // As many of the first as could be named, and the newest wherever it is.
+        let mut first: [(Seq, Seq); SACK_BLOCKS_MAX] = Default::default();
+        let (mut count, mut newest, mut block) = (0, None, None::<(Seq, Seq)>);
+        for (at, piece) in self.pieces.iter().enumerate() {
+            let (left, holds) = match block {
+                Some((left, right)) if right == piece.seq => (left, newest == block),
+                _ => (piece.seq, false),
+            };
+            block = Some((left, piece.end()));
+            if piece.seq == self.newest || (holds && newest.is_some()) {
+                newest = block;
             }
-            if piece.seq == self.newest {
-                newest = count - 1;
+            let ends = self.pieces.get(at + 1).is_none_or(|next| next.seq != piece.end());
+            if ends && count < first.len() {
+                first[count] = (left, piece.end());
+                count += 1;
             }
         }
         let mut blocks = SackBlocks::default();
-        for &(left, right) in std::iter::once(&all[newest])
-            .chain(all[..count].iter().enumerate().filter(|&(at, _)| at != newest).map(|(_, block)| block))
-            .take(max.min(count))
-        {
+        let others = first[..count].iter().copied().filter(|&other| newest != Some(other));
+        for (left, right) in newest.into_iter().chain(others).take(max) {
             blocks.push(left, right);
         }
         blocks
@@ -136,6 +137,19 @@ mod tests {
         assert_eq!(gap(45, 60), Some((50, 60)));
         assert_eq!(gap(22, 30), None);
         assert_eq!(gap(0, 5), Some((0, 5)));
+    }
+
+    // covers RFC 2018 4
+    #[test]
+    fn the_newest_block_comes_first_behind_many_others() {
+        let mut pool = FramePool::new(16, 64);
+        let mut all = Reassembly::default();
+        for seq in [20, 30, 40, 50, 60, 70, 80, 90, 110, 120, 100] {
+            all.insert(piece(&mut pool, seq, b"ab"));
+        }
+        assert_eq!(all.blocks(2).as_slice(), [(Seq(100), Seq(102)), (Seq(20), Seq(22))]);
+        all.insert(piece(&mut pool, 102, b"ab"));
+        assert_eq!(all.blocks(2).as_slice(), [(Seq(100), Seq(104)), (Seq(20), Seq(22))]);
     }
 
     // covers RFC 2018 4: the first block is the one with the newest segment.
