@@ -94,7 +94,7 @@ def main():
     parser.add_argument("--ipv6", action="store_true", help="over IPv6")
     parser.add_argument("--verbose", action="store_true", help="what packetdrill says of each that does not pass")
     parser.add_argument("--table", action="store_true", help="write the document")
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()
     if chosen.table:
         table()
         return 0

@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub(crate) sockets: Sockets<Wire>,
     open: HashMap<Fd, Open>,
     waiting: Option<Waiting>,
+    /// A call that waited is over, since it was last asked.
+    pub(crate) finished: bool,
     now: Mono,
 }
 
@@ -50,6 +52,7 @@ impl World {
             sockets: Sockets::new(Wire::new(flags.mtu), interface, flags.settings, 1, BEGIN),
             open: HashMap::new(),
             waiting: None,
+            finished: false,
             now: BEGIN,
         }
     }
@@ -263,6 +266,7 @@ impl World {
             && let Some(outcome) = self.attempt(&mut waiting.call, true)
         {
             waiting.outcome = Some((outcome, self.now));
+            self.finished = true;
         }
         self.waiting = Some(waiting);
     }

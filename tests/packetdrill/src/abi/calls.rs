@@ -17,6 +17,9 @@ use crate::call::{Call, Done, Errno, errno};
 use crate::seen::tcp_info;
 use crate::world::World;
 
+/// What a thread whose call is over gets of real time to note that.
+const NOTING: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// `MSG_PEEK` and `MSG_DONTWAIT` are obeyed, `MSG_NOSIGNAL` is how it always is; others are not offered.
 const FLAGS_KNOWN: c_int = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
@@ -386,7 +389,15 @@ pub(super) unsafe extern "C" fn netdev_receive(
 }
 
 pub(super) unsafe extern "C" fn usleep(userdata: *mut c_void, us: u32) -> c_int {
-    unsafe { host(userdata) }.with(|world| world.pass(u64::from(us)));
+    let finished = unsafe { host(userdata) }.with(|world| {
+        world.pass(u64::from(us));
+        std::mem::take(&mut world.finished)
+    });
+    if finished {
+        // The other thread has something to note before the script goes on. packetdrill holds no lock while it sleeps,
+        // and time that is virtual would leave it none.
+        std::thread::sleep(NOTING);
+    }
     0
 }
 
