@@ -74,12 +74,18 @@ impl Client {
         .encode(self.version, &mut bytes);
         self.send(&bytes);
         // Retained messages of an earlier subscription may still be coming.
+        let mut early = Vec::new();
         loop {
             let packet = self.receive().expect("SUBACK");
             if packet[0] == 0x90 {
+                self.bytes.splice(0..0, early.concat());
                 return *packet.last().expect("there is a code");
             }
             assert_eq!(packet[0] >> 4, 3, "{packet:?}");
+            // What is live for this one may come before its SUBACK, [MQTT-3.8.4-1] and the lines behind it.
+            if self.message_of(&packet).0 == filter {
+                early.push(packet);
+            }
         }
     }
 
@@ -117,7 +123,12 @@ impl Client {
     /// Topic and payload of the next PUBLISH.
     pub(crate) fn message(&mut self) -> (String, String) {
         let packet = self.receive().expect("PUBLISH");
-        let Ok(Frame::Complete { header, .. }) = frame(&packet, MAX_PACKET) else { panic!("a whole packet") };
+        self.message_of(&packet)
+    }
+
+    /// Topic and payload of a PUBLISH.
+    fn message_of(&self, packet: &[u8]) -> (String, String) {
+        let Ok(Frame::Complete { header, .. }) = frame(packet, MAX_PACKET) else { panic!("a whole packet") };
         let body = &packet[usize::from(header.header_len)..];
         match decode_from_server(self.version, header, body).expect("the broker sends MQTT") {
             Packet::Publish(publish) => {
