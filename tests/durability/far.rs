@@ -67,4 +67,13 @@ impl Site for Far {
         // An attempt to connect to a broker that is being killed may wait for its time-outs.
         Duration::from_secs(20)
     }
+
+    fn quiet(&self) -> Duration {
+        // A frame that is lost is sent again after 300 ms, or twice that.
+        Duration::from_secs(1)
+    }
+
+    fn looks(&self) -> u32 {
+        5
+    }
 }

@@ -10,17 +10,15 @@ use pelton_mqtt::Version;
 use crate::link::{Got, Link, Lost};
 use crate::publisher::{Extent, RETAINED, retained_payload};
 
-/// When nothing came for so long, all that is retained has come.
-const QUIET: Duration = Duration::from_millis(200);
-
-/// Each topic holds what was acknowledged last, or something that was sent after it.
-pub(crate) fn check(address: SocketAddr, extent: &Extent) -> Result<(), Lost> {
+/// Each topic holds what was acknowledged last, or something that was sent after it. All has come when nothing came
+/// for `quiet`.
+pub(crate) fn check(address: SocketAddr, extent: &Extent, quiet: Duration) -> Result<(), Lost> {
     let acknowledged = extent.acknowledged.load(Ordering::SeqCst);
     let (mut link, _) = Link::open(address, Version::V5, "looks", true)?;
     link.subscribe(&["retained/+"])?;
     let mut found: HashMap<String, Vec<u8>> = HashMap::new();
     let mut first = HashMap::new();
-    while let Some(got) = link.next(QUIET)? {
+    while let Some(got) = link.next(quiet)? {
         let Got::Publish { topic, payload, id, .. } = got else { panic!("{got:?}") };
         if let Some(id) = id {
             link.acknowledge(pelton_mqtt::PacketType::PubAck, id)?;
