@@ -37,11 +37,12 @@ fn arrives(broker: &OnXdp, client: &Namespace, host: &str) {
     let near = &broker.link().near;
     let subscriber = client
         .command("mosquitto_sub")
-        .args(["-h", host, "-t", "big", "-C", "1", "-W", "30"])
+        .args(["-h", host, "-t", "big", "-C", "1", "-W", "60"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("it is installed");
-    let until = Instant::now() + Duration::from_secs(10);
+    // A SYN that is lost while neighbours are looked for is sent again after 1, 3, 7 and 15 seconds.
+    let until = Instant::now() + Duration::from_secs(40);
     // It is there when a connection of its is open.
     while !client.run("ss -Htn state established").contains(":1883") {
         assert!(Instant::now() < until, "nobody subscribes");
