@@ -4,7 +4,7 @@
 //! What must hold across them is asked by the same oracles as without: whatever was acknowledged is delivered,
 //! in order, with QoS 2 once; the retained messages are the right ones; the wills of sessions that were cut off
 //! are published; CONNACK says of a session what is so. What the broker does not promise is left open by the
-//! ledger ([`Ledger::crashed`], [`Ledger::undo`]):
+//! ledger (`Ledger::crashed`, `Ledger::undo`):
 //!
 //! | what | why |
 //! |---|---|
