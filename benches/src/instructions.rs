@@ -49,6 +49,16 @@ fn table() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("results/instructions.txt")
 }
 
+/// What a workload may cost more, per mille. Those of our TCP go over tables that lie elsewhere in every build, and the
+/// one with nothing due is little but that: they were seen to differ by a tenth and by a third.
+fn tolerance(name: &str) -> u64 {
+    match name {
+        "tcp/turn with nothing due" => 1_000,
+        _ if name.starts_with("tcp/") => 3 * TOLERANCE,
+        _ => TOLERANCE,
+    }
+}
+
 fn compare(write: bool) -> ExitCode {
     if Command::new("valgrind").arg("--version").output().is_err() {
         eprintln!(
@@ -68,7 +78,7 @@ fn compare(write: bool) -> ExitCode {
             };
             let each = many.saturating_sub(few) / ((MANY - FEW) * workload.operations);
             let verdict = match before.get(&workload.name) {
-                Some(&old) if each * 1000 > old * (1000 + TOLERANCE) + 2000 => {
+                Some(&old) if each * 1000 > old * (1000 + tolerance(&workload.name)) + 2000 => {
                     worse += 1;
                     format!("WORSE than {old}")
                 }
