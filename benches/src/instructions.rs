@@ -1,7 +1,7 @@
 //! Instruction counts under callgrind: the regression gate on machines whose clocks cannot be trusted.
 //!
 //! `instructions` counts every workload and compares with the table in `benches/results/instructions.txt`;
-//! it fails if a workload needs more than a twentieth more than it says. `instructions --write` writes the
+//! it fails if a workload needs more than a twentieth more than it says (two have more room, see `tolerance`). `instructions --write` writes the
 //! table anew. A workload is run in a process of its own under valgrind, once with few and once with many
 //! runs: the difference is the cost of the runs without set-up.
 #![forbid(unsafe_code)]
@@ -49,12 +49,12 @@ fn table() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("results/instructions.txt")
 }
 
-/// What a workload may cost more, per mille. Those of our TCP go over tables that lie elsewhere in every build, and the
-/// one with nothing due is little but that: they were seen to differ by a tenth and by a third.
+/// What a workload may cost more, per mille. Two of our TCP's were seen to differ between two runs of the same code, by a
+/// fifteenth and by a third; why is not known, so it is they alone that have room for it.
 fn tolerance(name: &str) -> u64 {
     match name {
-        "tcp/turn with nothing due" => 1_000,
-        _ if name.starts_with("tcp/") => 3 * TOLERANCE,
+        "tcp/turn with nothing due" => 500,
+        "tcp/ack, nothing new" => 100,
         _ => TOLERANCE,
     }
 }
