@@ -6,7 +6,7 @@
 
 use hashbrown::HashMap;
 use pelton_base::{
-    ByteStreams, Ending, HashKey, Key, Mono, Outgoing, Rng, StreamEnd, StreamEvent, StreamId, Transmit,
+    ByteStreams, HashKey, Key, Mono, Outgoing, Rng, StreamEnd, StreamEvent, StreamId, Transmit,
 };
 use pelton_mqtt::{
     Ack, FixedHeader, Frame, MAX_PACKET, PINGREQ, Packet, PacketType, QoS, ReasonCode, Version,
@@ -176,22 +176,6 @@ impl<P: Port> Crowd<P> {
     /// When there is something to do if nothing comes in before.
     pub fn next_timeout(&self) -> Option<Mono> {
         self.tcp.next_timeout()
-    }
-
-    /// Resets every connection.
-    pub fn leave(&mut self, now: Mono) {
-        for number in 0..self.clients.len() {
-            self.tcp.close(self.clients[number].stream, Ending::Abort);
-            if number % 64 == 0 {
-                self.tcp.poll(now);
-                while let Some(event) = self.tcp.next() {
-                    if let StreamEvent::Data { chunk, .. } = event {
-                        self.tcp.recycle(chunk);
-                    }
-                }
-            }
-        }
-        self.tcp.end_turn();
     }
 
     fn us(&self, now: Mono) -> u64 {

@@ -52,11 +52,6 @@ impl Ends {
         let source = self.sources[(local % sources) as usize];
         (SocketAddr::new(source.into(), FIRST_PORT + (local / sources) as u16), remote)
     }
-
-    /// The source addresses.
-    pub fn sources(&self) -> &[Ipv4Addr] {
-        &self.sources
-    }
 }
 
 /// The host addresses of `a.b.c.d/n`, at most `limit`, or the one address of `a.b.c.d`.
