@@ -20,15 +20,15 @@ impl<P: Port> Tcp<P> {
     pub(crate) fn acknowledged(&mut self, index: u32, segment: &Segment) {
         let hot = &mut self.tcbs[index];
         let (una, ack) = (hot.snd_una, segment.ack);
-        let window = u32::from(segment.window) << hot.send_scale();
+        let window = segment.window;
         let advances = una.lt(ack);
-        let same_window = window == hot.snd_wnd;
+        let same_window = window == hot.window;
         // RFC 9293 3.10.7.4: SND.WL2 is never beyond SND.UNA, so that its condition holds whenever this one does.
         if una.le(ack) && hot.snd_wl1.le(segment.seq) {
-            let opened = hot.snd_wnd == 0 && window > 0;
-            hot.snd_wnd = window;
+            let opened = hot.window == 0 && window > 0;
+            hot.window = window;
             hot.snd_wl1 = segment.seq;
-            hot.snd_wnd_max = hot.snd_wnd_max.max(window);
+            hot.window_max = hot.window_max.max(window);
             if opened {
                 self.window_opened(index);
             }

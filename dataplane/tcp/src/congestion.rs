@@ -63,7 +63,7 @@ impl Hot {
         // turn to fill it again.
         let used =
             if slow_start { flight.saturating_mul(2) >= self.cwnd } else { flight + size >= self.cwnd };
-        let held_back = self.facts.has(Facts::BLOCKED) && self.cwnd < self.snd_wnd;
+        let held_back = self.facts.has(Facts::BLOCKED) && self.cwnd < self.snd_wnd();
         if !used && !held_back {
             return;
         }
@@ -165,11 +165,11 @@ mod tests {
     // covers RFC 7661 4.3
     #[test]
     fn a_window_that_holds_data_back_was_full() {
-        let mut hot = Hot { ssthresh: 10_000, snd_wnd: 65_535, ..hot() };
+        let mut hot = Hot { ssthresh: 10_000, window: 65_535, ..hot() };
         hot.facts.set(Facts::BLOCKED);
         hot.grow(1_460, 1_460);
         assert_eq!(hot.cwnd, 14_746, "the last of several acknowledgements of one turn");
-        hot.snd_wnd = 14_000;
+        hot.window = 14_000;
         hot.grow(1_460, 1_460);
         assert_eq!(hot.cwnd, 14_746, "the peer's window held it back");
     }

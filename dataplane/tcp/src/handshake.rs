@@ -431,8 +431,8 @@ impl<P: Port> Tcp<P> {
         hot.queue_seq = hot.snd_una;
         hot.recover = beginning.iss;
         hot.agree(beginning.agreed, receive_scale);
-        hot.snd_wnd = u32::from(segment.window) << hot.send_scale();
-        hot.snd_wnd_max = hot.snd_wnd;
+        hot.window = segment.window;
+        hot.window_max = segment.window;
         hot.snd_wl1 = segment.seq;
         hot.last_rx_ms = now_ms;
         hot.stalled_ms = now_ms;
@@ -574,8 +574,8 @@ impl<P: Port> Tcp<P> {
         hot.agree(agreed, receive_scale);
         hot.last_rx_ms = now_ms;
         // RFC 7323 2.2: the window of a SYN is never scaled.
-        hot.snd_wnd = u32::from(segment.window);
-        hot.snd_wnd_max = hot.snd_wnd;
+        hot.window = segment.window >> hot.send_scale();
+        hot.window_max = hot.window;
         hot.snd_wl1 = segment.seq;
         let resent = hot.backoff > 0;
         if acked {
@@ -611,8 +611,8 @@ impl<P: Port> Tcp<P> {
             return Err(Stop::Dropped(TcpDrop::BadAck));
         }
         hot.snd_una = segment.ack;
-        hot.snd_wnd = u32::from(segment.window) << hot.send_scale();
-        hot.snd_wnd_max = hot.snd_wnd_max.max(hot.snd_wnd);
+        hot.window = segment.window;
+        hot.window_max = hot.window_max.max(segment.window);
         hot.snd_wl1 = segment.seq;
         let resent = hot.backoff > 0;
         self.opened(index, resent);

@@ -215,7 +215,7 @@ impl<P: Port> Tcp<P> {
             return self.syn_received_ack(index, segment);
         }
         // RFC 5961 5.2: not for what was never sent, nor older than the biggest window ever offered.
-        let oldest = hot.snd_una.back(hot.snd_wnd_max);
+        let oldest = hot.snd_una.back(hot.snd_wnd_max());
         if hot.snd_max.lt(segment.ack) || segment.ack.lt(oldest) {
             self.challenge(index);
             return Err(Stop::Dropped(TcpDrop::BadAck));

@@ -109,7 +109,7 @@ impl<P: Port> Tcp<P> {
     #[inline]
     fn fits_one(&self, index: u32, queued: usize) -> bool {
         let hot = &self.tcbs[index];
-        let most = hot.payload_max().min(hot.snd_wnd).min(hot.cwnd);
+        let most = hot.payload_max().min(hot.snd_wnd()).min(hot.cwnd);
         let unusual = Facts::WINDOW_PROBE.or(Facts::TAIL_PROBE).or(Facts::RESEND_HEAD).or(Facts::FIN_SENT);
         !hot.facts.has(unusual)
             && hot.flight() == 0
@@ -161,7 +161,7 @@ impl<P: Port> Tcp<P> {
                 && !(hot.flight() > 0 && self.data_end(index) == self.tcbs[index].snd_una)
             {
                 let hot = &self.tcbs[index];
-                let len = hot.snd_wnd.clamp(1, hot.payload_max()).min(queued.since(hot.snd_una));
+                let len = hot.snd_wnd().clamp(1, hot.payload_max()).min(queued.since(hot.snd_una));
                 let end = hot.snd_una + len;
                 self.counters.add(TcpCounter::WindowProbes);
                 let una = hot.snd_una;
@@ -177,10 +177,10 @@ impl<P: Port> Tcp<P> {
             // RFC 8985 7.3: new data if there is any and it fits, the last segment otherwise.
             let snd_max = hot.snd_max;
             let unsent = (queue.len() as u32).saturating_sub(snd_max.since(hot.queue_seq));
-            let window = (hot.snd_una + hot.snd_wnd).since(snd_max);
+            let window = (hot.snd_una + hot.snd_wnd()).since(snd_max);
             let len = unsent.min(hot.payload_max());
             self.counters.add(TcpCounter::TailProbes);
-            if len > 0 && len <= window && window <= hot.snd_wnd && !hot.facts.has(Facts::FIN_SENT) {
+            if len > 0 && len <= window && window <= hot.snd_wnd() && !hot.facts.has(Facts::FIN_SENT) {
                 if !self.send_data(index, queue, logs, snd_max, len) {
                     return true;
                 }
@@ -281,8 +281,8 @@ impl<P: Port> Tcp<P> {
             return false;
         }
         let (size, cwnd, idle) = (hot.payload_max(), hot.cwnd, hot.flight() == 0);
-        let half_window = hot.snd_wnd_max / 2;
-        let edge = hot.snd_una + hot.snd_wnd;
+        let half_window = hot.snd_wnd_max() / 2;
+        let edge = hot.snd_una + hot.snd_wnd();
         let mut window = if next.lt(edge) { edge.since(next) } else { 0 };
         let pipe = self.pipe(index);
         let mut room = cwnd.saturating_sub(pipe);

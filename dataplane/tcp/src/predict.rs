@@ -59,7 +59,7 @@ impl<P: Port> Tcp<P> {
             && !hot.facts.has(UNUSUAL)
             && hot.cold == NO_COLD
             && hot.timer != Timer::Persist
-            && hot.snd_wnd != 0
+            && hot.window != 0
             && plain.flags.0 & flags.0 == Flags::ACK.0
             && plain.seq == hot.rcv_nxt
             && end.le(hot.rcv_edge)
@@ -80,9 +80,9 @@ impl<P: Port> Tcp<P> {
         }
         // RFC 9293 3.10.7.4.
         if hot.snd_wl1.le(plain.seq) {
-            hot.snd_wnd = u32::from(plain.window) << hot.send_scale();
+            hot.window = plain.window;
             hot.snd_wl1 = plain.seq;
-            hot.snd_wnd_max = hot.snd_wnd_max.max(hot.snd_wnd);
+            hot.window_max = hot.window_max.max(plain.window);
         }
         hot.hear(self.now_ms, u32::from(plain.len), self.settings.delayed_ack_ms);
         hot.probes = 0;

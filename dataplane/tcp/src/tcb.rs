@@ -46,7 +46,7 @@ impl State {
 
 /// Yes-or-no facts on a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts(u32);
+pub(crate) struct Facts(u64);
 
 macro_rules! facts {
     ($($(#[doc = $doc:literal])+ $name:ident = $bit:literal,)+) => {
@@ -54,7 +54,7 @@ macro_rules! facts {
             $($(#[doc = $doc])+ pub(crate) const $name: Self = Self(1 << $bit);)+
         }
 
-        const _: () = assert!((0 $(| 1_u32 << $bit)+).count_ones() == 0 $(+ { let _ = $bit; 1 })+, "a bit for each fact");
+        const _: () = assert!((0 $(| 1_u64 << $bit)+).count_ones() == 0 $(+ { let _ = $bit; 1 })+, "a bit for each fact");
     };
 }
 
@@ -200,9 +200,9 @@ pub(crate) struct Hot {
     pub(crate) remote_port: u16,
     /// Which of our addresses and ports.
     pub(crate) local: u16,
+    pub(crate) facts: Facts,
     /// Odd while in use.
     pub(crate) generation: u32,
-    pub(crate) facts: Facts,
     pub(crate) state: State,
     /// Window scales: the peer's in the low half, ours in the high half.
     pub(crate) scales: u8,
@@ -214,17 +214,20 @@ pub(crate) struct Hot {
     pub(crate) snd_una: Seq,
     /// The next sequence number to be sent for the first time.
     pub(crate) snd_max: Seq,
-    pub(crate) snd_wnd: u32,
-    /// Sequence number of the segment that last set `snd_wnd`.
+    /// The peer's window, as its segments say it: [`Hot::snd_wnd`] is that in bytes.
+    pub(crate) window: u16,
+    /// The biggest that it has offered.
+    pub(crate) window_max: u16,
+    /// Sequence number of the segment that last set `window`.
     pub(crate) snd_wl1: Seq,
     pub(crate) ts_recent: u32,
     pub(crate) last_rx_ms: u32,
-    /// The biggest segment to the peer, timestamps counted as part of it.
-    pub(crate) mss: u16,
-    pub(crate) link: u16,
     /// The shard's name for it.
     pub(crate) token: u64,
     // The second line: what goes out.
+    /// The biggest segment to the peer, timestamps counted as part of it.
+    pub(crate) mss: u16,
+    pub(crate) link: u16,
     pub(crate) cwnd: u32,
     pub(crate) ssthresh: u32,
     /// Smoothed round trip time; zero while not measured.
@@ -240,8 +243,6 @@ pub(crate) struct Hot {
     pub(crate) timer_at_ms: u32,
     /// Recovery ends when this is acknowledged.
     pub(crate) recover: Seq,
-    /// The biggest window the peer has offered.
-    pub(crate) snd_wnd_max: u32,
     /// When something was last sent that is under way.
     pub(crate) sent_us: u32,
     /// Since when nothing has been acknowledged that should be.
@@ -265,6 +266,18 @@ impl Hot {
     #[inline]
     pub(crate) const fn flight(&self) -> u32 {
         self.snd_max.since(self.snd_una)
+    }
+
+    /// Bytes that the peer takes, from the first that it has not acknowledged.
+    #[inline]
+    pub(crate) const fn snd_wnd(&self) -> u32 {
+        (self.window as u32) << self.send_scale()
+    }
+
+    /// The biggest that this has been.
+    #[inline]
+    pub(crate) const fn snd_wnd_max(&self) -> u32 {
+        (self.window_max as u32) << self.send_scale()
     }
 
     #[inline]
@@ -309,7 +322,7 @@ mod tests {
 
     #[test]
     fn the_lines_are_where_they_should_be() {
-        assert_eq!(std::mem::offset_of!(Hot, cwnd), 64);
+        assert_eq!(std::mem::offset_of!(Hot, mss), 64);
         assert_eq!(size_of::<Timer>(), 1);
     }
 }

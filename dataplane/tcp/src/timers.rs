@@ -37,7 +37,7 @@ impl<P: Port> Tcp<P> {
             }
             return;
         }
-        if hot.snd_wnd == 0 && matches!(hot.state, State::Established | State::CloseWait) {
+        if hot.window == 0 && matches!(hot.state, State::Established | State::CloseWait) {
             self.set_timer(index, Timer::Persist, now_ms.wrapping_add(rto_ms));
             return;
         }

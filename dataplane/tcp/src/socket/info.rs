@@ -81,7 +81,7 @@ impl<P: Port> Tcp<P> {
             phase,
             cwnd_bytes: hot.cwnd,
             ssthresh_bytes: hot.ssthresh,
-            send_window_bytes: hot.snd_wnd,
+            send_window_bytes: hot.snd_wnd(),
             receive_window_bytes: hot.rcv_edge.since(hot.rcv_nxt),
             segment_bytes: hot.payload_max(),
             in_flight_bytes: hot.flight(),
