@@ -12,6 +12,9 @@ use crate::segment::{Flags, HEADER_BYTES, TIMESTAMP_BYTES};
 use crate::seq::Seq;
 use crate::stack::Tcp;
 
+/// Bytes of an IPv4 header and a TCP header without options.
+pub(crate) const IP_AND_TCP: usize = IP_BYTES + HEADER_BYTES;
+
 /// A segment to an IPv4 peer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outbound {
@@ -41,37 +44,8 @@ impl Outbound {
     /// [`frame_bytes`](Outbound::frame_bytes), with nothing of use written.
     #[inline]
     fn write(&self, link: &Link, frame: &mut [u8], write: impl FnOnce(&mut [u8])) -> Option<()> {
-        let (addresses, typed) = frame.split_first_chunk_mut::<12>()?;
-        addresses[..6].copy_from_slice(&link.destination.0);
-        addresses[6..].copy_from_slice(&link.source.0);
-        let packet = match link.vlan {
-            None => {
-                let (head, packet) = typed.split_first_chunk_mut::<2>()?;
-                *head = IPV4.to_be_bytes();
-                packet
-            }
-            Some(tag) => {
-                let (head, packet) = typed.split_first_chunk_mut::<6>()?;
-                let [a, b] = tag.to_be_bytes();
-                let ([c, d], [e, f]) = (VLAN.to_be_bytes(), IPV4.to_be_bytes());
-                *head = [c, d, a, b, e, f];
-                packet
-            }
-        };
-        let (ip, segment) = packet.split_first_chunk_mut::<IP_BYTES>()?;
         let segment_bytes = self.header_bytes() + self.len;
-        let addressed = Sum::ZERO.double(self.remote.to_be()).double(self.local.to_be());
-        // Version and length, no DSCP, total length; identification zero (RFC 6864 4.1), do not fragment.
-        let total = (0x4500 << 16 | (IP_BYTES + segment_bytes) as u32).to_be();
-        let hops = u32::from(HOPS) << 24 | u32::from(TCP) << 16;
-        let (fragment, hops) = (0x4000u32.to_be(), hops.to_be());
-        let sum = addressed.double(total).double(fragment).double(hops).fold();
-        let hops = hops | (u32::from(sum)).to_be();
-        put(ip, 0, total);
-        put(ip, 4, fragment);
-        put(ip, 8, hops);
-        put(ip, 12, self.local.to_be());
-        put(ip, 16, self.remote.to_be());
+        let (addressed, segment) = write_below(link, frame, self.local, self.remote, segment_bytes)?;
         let mut sum = addressed.word(u16::from(TCP)).word(segment_bytes as u16);
         let (fixed, mut rest) = segment.split_first_chunk_mut::<HEADER_BYTES>()?;
         let ports = (u32::from(self.local_port) << 16 | u32::from(self.remote_port)).to_be();
@@ -103,8 +77,50 @@ impl Outbound {
     }
 }
 
+/// Writes what is below a segment of so many bytes. The sum of the addresses, and where the segment goes.
 #[inline]
-fn put<const N: usize>(into: &mut [u8; N], at: usize, word: u32) {
+pub(crate) fn write_below<'a>(
+    link: &Link,
+    frame: &'a mut [u8],
+    local: u32,
+    remote: u32,
+    segment_bytes: usize,
+) -> Option<(Sum, &'a mut [u8])> {
+    let (addresses, typed) = frame.split_first_chunk_mut::<12>()?;
+    addresses[..6].copy_from_slice(&link.destination.0);
+    addresses[6..].copy_from_slice(&link.source.0);
+    let packet = match link.vlan {
+        None => {
+            let (head, packet) = typed.split_first_chunk_mut::<2>()?;
+            *head = IPV4.to_be_bytes();
+            packet
+        }
+        Some(tag) => {
+            let (head, packet) = typed.split_first_chunk_mut::<6>()?;
+            let [a, b] = tag.to_be_bytes();
+            let ([c, d], [e, f]) = (VLAN.to_be_bytes(), IPV4.to_be_bytes());
+            *head = [c, d, a, b, e, f];
+            packet
+        }
+    };
+    let (ip, segment) = packet.split_first_chunk_mut::<IP_BYTES>()?;
+    let addressed = Sum::ZERO.double(remote.to_be()).double(local.to_be());
+    // Version and length, no DSCP, total length; identification zero (RFC 6864 4.1), do not fragment.
+    let total = (0x4500 << 16 | (IP_BYTES + segment_bytes) as u32).to_be();
+    let hops = u32::from(HOPS) << 24 | u32::from(TCP) << 16;
+    let (fragment, hops) = (0x4000u32.to_be(), hops.to_be());
+    let sum = addressed.double(total).double(fragment).double(hops).fold();
+    let hops = hops | (u32::from(sum)).to_be();
+    put(ip, 0, total);
+    put(ip, 4, fragment);
+    put(ip, 8, hops);
+    put(ip, 12, local.to_be());
+    put(ip, 16, remote.to_be());
+    Some((addressed, segment))
+}
+
+#[inline]
+pub(crate) fn put<const N: usize>(into: &mut [u8; N], at: usize, word: u32) {
     into[at..at + 4].copy_from_slice(&word.to_ne_bytes());
 }
 
@@ -117,13 +133,19 @@ impl<P: Port> Tcp<P> {
         outbound: &Outbound,
         write: impl FnOnce(&mut [u8]),
     ) -> bool {
+        let link = self.links.get(link);
+        self.send_frame(outbound.frame_bytes(&link), |frame| outbound.write(&link, frame, write))
+    }
+
+    /// Sends a frame of so many bytes that `write` writes. Whether that worked.
+    #[inline]
+    pub(crate) fn send_frame(&mut self, bytes: usize, write: impl FnOnce(&mut [u8]) -> Option<()>) -> bool {
         let Some(mut frame) = self.port.take() else {
             self.drops.add(TcpDrop::NoFrame);
             return false;
         };
-        let link = self.links.get(link);
-        frame.set_range(0, outbound.frame_bytes(&link));
-        let written = outbound.write(&link, &mut frame, write);
+        frame.set_range(0, bytes);
+        let written = write(&mut frame);
         assert!(written.is_some(), "a frame as long as was computed");
         match self.port.send(self.now, frame) {
             Ok(()) => {

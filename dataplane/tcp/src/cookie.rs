@@ -19,20 +19,23 @@ const STAMP_BITS: u32 = 6;
 /// The window scale that stands for none.
 const NO_SCALE: u32 = 15;
 
-fn mac(key: HashKey, tuple: &Tuple, irs: Seq, tick: u64, size: usize) -> u32 {
+/// `ends` is the hash of the tuple under the same key.
+#[inline]
+fn mac(key: HashKey, ends: u64, irs: Seq, tick: u64, size: usize) -> u32 {
     let mut words = [0; 24];
-    words[..8].copy_from_slice(&tuple.hash(key).to_ne_bytes());
+    words[..8].copy_from_slice(&ends.to_ne_bytes());
     words[8..12].copy_from_slice(&irs.0.to_ne_bytes());
     words[12] = size as u8;
     words[16..].copy_from_slice(&tick.to_ne_bytes());
     key.hash(&words) as u32 & 0x00ff_ffff
 }
 
-/// The cookie, and the segment size it stands for.
-pub(crate) fn make(key: HashKey, tuple: &Tuple, irs: Seq, mss: u16, now: Mono) -> Seq {
+/// The cookie for the tuple whose hash under `key` is `ends`.
+#[inline]
+pub(crate) fn make(key: HashKey, ends: u64, irs: Seq, mss: u16, now: Mono) -> Seq {
     let size = SIZES.iter().rposition(|&size| size <= mss).unwrap_or(0);
     let tick = now.as_ms() / TICK_MS;
-    Seq((tick as u32 & 0x1f) << 27 | (size as u32) << 24 | mac(key, tuple, irs, tick, size))
+    Seq((tick as u32 & 0x1f) << 27 | (size as u32) << 24 | mac(key, ends, irs, tick, size))
 }
 
 /// The segment size, if `iss` is a cookie that was made for this in the last two minutes at most.
@@ -40,7 +43,8 @@ pub(crate) fn check(key: HashKey, tuple: &Tuple, irs: Seq, iss: Seq, now: Mono) 
     let size = (iss.0 >> 24 & 7) as usize;
     let tick = now.as_ms() / TICK_MS;
     [Some(tick), tick.checked_sub(1)].into_iter().flatten().find_map(|tick| {
-        (tick as u32 & 0x1f == iss.0 >> 27 && mac(key, tuple, irs, tick, size) == iss.0 & 0x00ff_ffff)
+        (tick as u32 & 0x1f == iss.0 >> 27
+            && mac(key, tuple.hash(key), irs, tick, size) == iss.0 & 0x00ff_ffff)
             .then_some(SIZES[size])
     })
 }
@@ -79,7 +83,7 @@ mod tests {
         #[test]
         fn a_cookie_is_good_for_its_connection_and_time(port: u16, irs: u32, mss in 216..9000u16, ms in 0..10_000_000_000u64) {
             let key = HashKey::new(1, 2);
-            let iss = make(key, &tuple(port), Seq(irs), mss, Mono::from_ms(ms));
+            let iss = make(key, tuple(port).hash(key), Seq(irs), mss, Mono::from_ms(ms));
             let size = check(key, &tuple(port), Seq(irs), iss, Mono::from_ms(ms));
             prop_assert!(size.is_some_and(|size| size <= mss));
             prop_assert_eq!(check(key, &tuple(port), Seq(irs), iss, Mono::from_ms(ms + 63_999)), size);

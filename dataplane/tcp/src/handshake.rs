@@ -1,7 +1,7 @@
 //! How connections begin: SYNs to a listener (RFC 9293 3.10.7.2), half-open ones by record or cookie (RFC 4987),
 //! active opens (RFC 9293 3.10.7.3).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use pelton_base::{Mono, StreamEnd, StreamId};
 use pelton_packet::{Frame, Link, Port};
@@ -11,6 +11,7 @@ use crate::counters::{TcpCounter, TcpDrop};
 use crate::demux::Entry;
 use crate::half_open::{Agreed, HalfOpen};
 use crate::input::Stop;
+use crate::offer::Offer;
 use crate::segment::{Flags, Options, Segment};
 use crate::seq::{Seq, time_lt};
 use crate::stack::{Arrival, Event, Tcp, Way};
@@ -54,8 +55,8 @@ struct Beginning {
 
 impl<P: Port> Tcp<P> {
     /// The biggest segment this side takes, and the link carries.
-    fn own_mss(&self, address: IpAddr) -> u16 {
-        let headers = if address.is_ipv4() { 40 } else { 60 };
+    pub(crate) fn own_mss(&self, v4: bool) -> u16 {
+        let headers = if v4 { 40 } else { 60 };
         self.port.caps().mtu - headers
     }
 
@@ -69,16 +70,22 @@ impl<P: Port> Tcp<P> {
         tuple.hash(self.keys.stamps) as u32
     }
 
-    fn agree(&self, segment: &Segment, tuple: &Tuple) -> Agreed {
-        let (settings, options) = (&self.settings, &segment.options);
-        let default = if tuple.remote.is_ipv4() { MSS_DEFAULT_V4 } else { MSS_DEFAULT_V6 };
-        let mss = options.mss.unwrap_or(default).max(MSS_MIN).min(self.own_mss(tuple.local.ip()));
+    pub(crate) fn agree(&self, offer: Offer, v4: bool) -> Agreed {
+        let settings = &self.settings;
+        let default = if v4 { MSS_DEFAULT_V4 } else { MSS_DEFAULT_V6 };
         Agreed {
-            mss,
-            scale: options.window_scale.filter(|_| settings.window_scaling),
-            sack: options.sack_permitted && settings.sack,
-            timestamps: options.timestamps.is_some() && settings.timestamps,
+            mss: offer.mss.unwrap_or(default).max(MSS_MIN).min(self.own_mss(v4)),
+            scale: offer.scale.filter(|_| settings.window_scaling),
+            sack: offer.sack && settings.sack,
+            timestamps: offer.timestamps && settings.timestamps,
         }
+    }
+
+    /// What is agreed on where a cookie is all that is kept.
+    pub(crate) fn agree_by_cookie(&self, offer: Offer, v4: bool) -> Agreed {
+        let agreed = self.agree(offer, v4);
+        // What cannot travel in the time stamp is not offered.
+        if agreed.timestamps { agreed } else { Agreed { scale: None, sack: false, ..agreed } }
     }
 
     /// A segment that belongs to nothing.
@@ -170,11 +177,11 @@ impl<P: Port> Tcp<P> {
             return;
         }
         let segment = &arrival.segment;
-        let agreed = self.agree(segment, tuple);
         if self.half_open.is_full() {
-            self.send_cookie(arrival, agreed);
+            self.send_cookie(arrival);
             return;
         }
+        let agreed = self.agree(Offer::of(&segment.options), tuple.local.is_ipv4());
         let Some(link) = self.links.enter(arrival.link) else {
             self.drops.add(TcpDrop::LinksFull);
             return;
@@ -224,7 +231,7 @@ impl<P: Port> Tcp<P> {
             flags: Flags::SYN.and(Flags::ACK),
             window: self.settings.receive_window_bytes.min(65_535) as u16,
             options: Options {
-                mss: Some(self.own_mss(tuple.local.ip())),
+                mss: Some(self.own_mss(tuple.local.is_ipv4())),
                 window_scale: agreed.scale.map(|_| self.settings.receive_scale()),
                 sack_permitted: agreed.sack,
                 timestamps,
@@ -246,18 +253,22 @@ impl<P: Port> Tcp<P> {
         self.send_segment(link, tuple.local, tuple.remote, &segment, |_| {});
     }
 
-    fn send_cookie(&mut self, arrival: &Arrival, agreed: Agreed) {
+    fn send_cookie(&mut self, arrival: &Arrival) {
         let (segment, tuple) = (&arrival.segment, &arrival.tuple);
-        // What cannot travel in the time stamp is not offered.
-        let agreed = if agreed.timestamps { agreed } else { Agreed { scale: None, sack: false, ..agreed } };
-        let iss = cookie::make(self.keys.cookie, tuple, segment.seq, agreed.mss, self.now);
+        let agreed = self.agree_by_cookie(Offer::of(&segment.options), tuple.local.is_ipv4());
+        let key = self.keys.cookie;
+        let iss = cookie::make(key, tuple.hash(key), segment.seq, agreed.mss, self.now);
         let timestamps = segment.options.timestamps.filter(|_| agreed.timestamps).map(|(stamp, _)| {
             (cookie::stamp(self.now_ms.wrapping_add(self.stamp_offset(tuple)), agreed), stamp)
         });
         let reply = self.syn_ack(tuple, segment.seq, iss, agreed, timestamps);
+        self.count_cookie();
+        self.send_segment(arrival.link, tuple.local, tuple.remote, &reply, |_| {});
+    }
+
+    pub(crate) fn count_cookie(&mut self) {
         self.counters.add(TcpCounter::CookiesSent);
         self.cookies_until = self.now.plus_ms(COOKIE_LIFE_MS);
-        self.send_segment(arrival.link, tuple.local, tuple.remote, &reply, |_| {});
     }
 
     /// Whether a segment acknowledges a cookie of ours.
@@ -471,7 +482,7 @@ impl<P: Port> Tcp<P> {
         }
         let iss = self.initial_sequence(&tuple);
         let offset = self.stamp_offset(&tuple);
-        let own_mss = self.own_mss(local.ip());
+        let own_mss = self.own_mss(local.is_ipv4());
         let Some(end) = self.locals.enter(local) else { return Err(ConnectError::TableFull) };
         let Some(link) = self.links.enter(link) else {
             self.locals.leave(end);
@@ -526,7 +537,7 @@ impl<P: Port> Tcp<P> {
             flags: if received { Flags::SYN.and(Flags::ACK) } else { Flags::SYN },
             window: settings.receive_window_bytes.min(65_535) as u16,
             options: Options {
-                mss: Some(self.own_mss(tuple.local.ip())),
+                mss: Some(self.own_mss(tuple.local.is_ipv4())),
                 window_scale: settings.window_scaling.then(|| settings.receive_scale()),
                 sack_permitted: offers(settings.sack, Facts::SACK),
                 timestamps: offers(settings.timestamps, Facts::TIMESTAMPS).then_some((stamp, hot.ts_recent)),
@@ -563,7 +574,7 @@ impl<P: Port> Tcp<P> {
             self.drops.add(TcpDrop::BadFlags);
             return;
         }
-        let agreed = self.agree(segment, &arrival.tuple);
+        let agreed = self.agree(Offer::of(&segment.options), arrival.tuple.local.is_ipv4());
         let receive_scale = self.settings.receive_scale();
         let window = self.settings.receive_window_bytes.min(65_535);
         let (now_ms, now_us) = (self.now_ms, self.now_us);

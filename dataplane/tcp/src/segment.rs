@@ -180,7 +180,7 @@ impl Segment {
 
 impl Options {
     #[inline]
-    fn parse(bytes: &[u8]) -> Self {
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
         // What every segment of a connection with timestamps has: two of no operation, and the option
         // (RFC 7323 appendix A).
         if let &[1, 1, 8, 10, a, b, c, d, e, f, g, h] = bytes {

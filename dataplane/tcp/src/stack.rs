@@ -15,7 +15,7 @@ use crate::counters::{TcpCounter, TcpDrop};
 use crate::demux::{Demux, Entry};
 use crate::half_open::HalfOpens;
 use crate::limiter::Limiter;
-use crate::plain::Plain;
+use crate::plain::{Opening, Plain};
 use crate::relay::{MovedTable, Relays};
 use crate::search::Searches;
 use crate::segment::Segment;
@@ -92,11 +92,17 @@ impl Arrival {
             way: Way::Port,
         }
     }
+
+    /// A SYN with options.
+    fn of_opening(opening: &Opening, hash: u32) -> Self {
+        Self { segment: opening.segment(), ..Self::of_plain(&opening.plain, hash) }
+    }
 }
 
 /// A segment that came in, until its turn comes.
 enum Seen {
     Plain(Plain, u32),
+    Opening(Opening, u32),
     /// One that stands in a queue of its own.
     Other(u32),
     /// None: the frame is not needed.
@@ -107,7 +113,7 @@ impl Seen {
     #[inline]
     const fn hash(&self) -> u32 {
         match self {
-            Self::Plain(_, hash) | Self::Other(hash) => *hash,
+            Self::Plain(_, hash) | Self::Opening(_, hash) | Self::Other(hash) => *hash,
             Self::Nothing => 0,
         }
     }
@@ -173,6 +179,8 @@ pub struct Tcp<P: Port> {
     pub(crate) long_way: bool,
     #[cfg(test)]
     pub(crate) predicted: u64,
+    #[cfg(test)]
+    pub(crate) predicted_syns: u64,
 }
 
 impl<P: Port> Tcp<P> {
@@ -252,6 +260,8 @@ impl<P: Port> Tcp<P> {
             long_way: false,
             #[cfg(test)]
             predicted: 0,
+            #[cfg(test)]
+            predicted_syns: 0,
             port,
             interface,
             settings,
@@ -364,12 +374,17 @@ impl<P: Port> Tcp<P> {
         for frame in &frames {
             let segment = match Plain::read(frame, self.interface.mac) {
                 Some(plain) => {
-                    let Plain { remote, local, remote_port, local_port, .. } = plain;
-                    let hash = self.keys.demux.hash_v4(remote, local, remote_port, local_port);
+                    let hash = self.hash_plain(&plain);
                     self.count_in();
                     Seen::Plain(plain, hash)
                 }
-                None => self.read_other(frame, Way::Port),
+                None => match Opening::read(frame, self.interface.mac) {
+                    Some(opening) => {
+                        self.count_in();
+                        Seen::Opening(opening, self.hash_plain(&opening.plain))
+                    }
+                    None => self.read_other(frame, Way::Port),
+                },
             };
             self.demux.prefetch(segment.hash());
             seen.push(segment);
@@ -388,6 +403,7 @@ impl<P: Port> Tcp<P> {
         for (segment, frame) in seen.iter().zip(frames.drain(..)) {
             match segment {
                 Seen::Plain(plain, hash) => self.dispatch_plain(plain, *hash, frame),
+                Seen::Opening(opening, hash) => self.dispatch_opening(opening, *hash, frame),
                 Seen::Other(_) => {
                     let Some(arrival) = self.arrivals.pop_front() else { unreachable!("queued in order") };
                     self.dispatch(&arrival, frame);
@@ -398,6 +414,12 @@ impl<P: Port> Tcp<P> {
         seen.clear();
         self.frames = frames;
         self.seen = seen;
+    }
+
+    #[inline]
+    fn hash_plain(&self, plain: &Plain) -> u32 {
+        let &Plain { remote, local, remote_port, local_port, .. } = plain;
+        self.keys.demux.hash_v4(remote, local, remote_port, local_port)
     }
 
     /// A frame that is not a plain one, or did not just come by the port.
@@ -533,6 +555,16 @@ impl<P: Port> Tcp<P> {
         match found {
             Some(Entry::Tcb(index)) => self.plain_segment(index, plain, hash, frame),
             _ => self.dispatch(&Arrival::of_plain(plain, hash), frame),
+        }
+    }
+
+    fn dispatch_opening(&mut self, opening: &Opening, hash: u32, frame: Frame) {
+        let tuple = opening.plain.tuple();
+        let stray = self.demux.find(hash, |entry| self.is(entry, &tuple)).is_none();
+        if stray && self.answered_by_cookie(opening) {
+            self.port.put(frame);
+        } else {
+            self.dispatch(&Arrival::of_opening(opening, hash), frame);
         }
     }
 

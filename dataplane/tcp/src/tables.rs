@@ -145,6 +145,14 @@ impl Locals {
         self.entries[usize::from(index)].word == word
     }
 
+    /// Whether an IPv4 end is the first of all, and connections to it are taken. Most hosts listen at one.
+    #[inline]
+    pub(crate) fn is_first_listener(&self, word: u64) -> bool {
+        self.entries
+            .first()
+            .is_some_and(|first| first.word == word && first.users > 0 && first.listener.is_some())
+    }
+
     pub(crate) fn listen(&mut self, address: SocketAddr, listener: u16) -> Option<u16> {
         let index = self.enter(address)?;
         self.entries[usize::from(index)].listener = Some(listener);

@@ -20,11 +20,7 @@ impl Tuple {
         let ports = ports(self.remote.port(), self.local.port());
         match (self.remote.ip(), self.local.ip()) {
             (IpAddr::V4(remote), IpAddr::V4(local)) => {
-                let mut bytes = [0; 12];
-                bytes[..4].copy_from_slice(&remote.octets());
-                bytes[4..8].copy_from_slice(&local.octets());
-                bytes[8..].copy_from_slice(&ports.to_ne_bytes());
-                key.hash(&bytes)
+                hash_v4(key, remote.to_bits(), local.to_bits(), self.remote.port(), self.local.port())
             }
             (remote, local) => {
                 let mut bytes = [0; 36];
@@ -35,6 +31,16 @@ impl Tuple {
             }
         }
     }
+}
+
+/// As [`Tuple::hash`], for addresses as numbers.
+#[inline]
+pub(crate) fn hash_v4(key: HashKey, remote: u32, local: u32, remote_port: u16, local_port: u16) -> u64 {
+    let mut bytes = [0; 12];
+    bytes[..4].copy_from_slice(&remote.to_be_bytes());
+    bytes[4..8].copy_from_slice(&local.to_be_bytes());
+    bytes[8..].copy_from_slice(&ports(remote_port, local_port).to_ne_bytes());
+    key.hash(&bytes)
 }
 
 /// The secret that says where in the table a tuple goes: where connections of strangers land is not for them to

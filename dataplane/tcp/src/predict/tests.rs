@@ -99,6 +99,7 @@ impl Side {
 fn segment(rng: &mut Rng, seen: &mut Seen, peer: u16, stamps: bool, now: Mono) -> Vec<u8> {
     let opening = seen.ack == Seq(0);
     let flags = match rng.below(30) {
+        _ if opening && rng.below(8) == 0 => Flags::SYN.and(Flags(rng.u64() as u8)),
         _ if opening => Flags::SYN,
         0 => Flags::ACK.and(Flags::FIN),
         1 => Flags::RST.and(Flags::ACK),
@@ -112,12 +113,13 @@ fn segment(rng: &mut Rng, seen: &mut Seen, peer: u16, stamps: bool, now: Mono) -
     if rng.below(20) == 0 {
         sack.push(seen.seq.back(10), seen.seq);
     }
+    let syn = flags.has(Flags::SYN);
     let options = Options {
-        mss: flags.has(Flags::SYN).then_some(1_460),
-        sack_permitted: flags.has(Flags::SYN) && peer != 1,
+        mss: (syn && rng.below(8) != 0).then(|| [1_460, 536, 9_000, 10][rng.below(4) as usize]),
+        window_scale: (syn && rng.below(2) == 0).then(|| rng.below(15) as u8),
+        sack_permitted: syn && peer != 1,
         timestamps: stamped.then_some((stamp, seen.stamp)),
         sack,
-        ..Options::default()
     };
     let near = |rng: &mut Rng, seq: Seq, far: u64| match rng.below(12) {
         0 => seq + rng.below(far) as u32,
@@ -149,11 +151,15 @@ fn segment(rng: &mut Rng, seen: &mut Seen, peer: u16, stamps: bool, now: Mono) -
     bytes
 }
 
-/// Returns the segments that came in order.
-fn case(seed: u64) -> u64 {
+/// Returns the segments that came in order, and the SYNs that a cookie was the answer to.
+fn case(seed: u64) -> (u64, u64) {
     let mut rng = Rng::with_seed(seed);
     let settings = Settings {
         connections_max: 8,
+        half_open_max: [0, 1, 64][rng.below(3) as usize],
+        window_scaling: rng.below(4) != 0,
+        timestamps: rng.below(4) != 0,
+        sack: rng.below(4) != 0,
         receive_window_bytes: [3_000, 65_535][rng.below(2) as usize],
         ..Settings::default()
     };
@@ -189,11 +195,17 @@ fn case(seed: u64) -> u64 {
         }
         now = now + [0, 1_000, 1_000_000, 30_000_000, 400_000_000][rng.below(5) as usize];
     }
-    quick.tcp.predicted
+    assert_eq!((long.tcp.predicted, long.tcp.predicted_syns), (0, 0));
+    (quick.tcp.predicted, quick.tcp.predicted_syns)
 }
 
 #[test]
 fn the_short_way_does_what_the_long_way_does() {
-    let predicted: u64 = (0..150).map(case).sum();
-    assert!(predicted > 3_000, "{predicted} segments went the short way");
+    let (mut segments, mut syns) = (0, 0);
+    for seed in 0..300 {
+        let short = case(seed);
+        (segments, syns) = (segments + short.0, syns + short.1);
+    }
+    assert!(segments > 3_000, "{segments} segments went the short way");
+    assert!(syns > 500, "{syns} SYNs went the short way");
 }
