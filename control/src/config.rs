@@ -19,6 +19,7 @@ mod value;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use pelton_base::Patience;
 use pelton_broker::Settings;
 
 pub(crate) use dump::dump;
@@ -32,6 +33,8 @@ pub(crate) use rules::RULE_KEYS;
 pub(crate) struct Config {
     /// Where to listen.
     pub(crate) listen: Listen,
+    /// How long connections put up with silence.
+    pub(crate) tcp: Patience,
     /// What is served past the kernel.
     pub(crate) interfaces: Vec<Interface>,
     /// How many cores work, and how.
@@ -140,6 +143,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: Listen { tcp: Listen::default_tcp() },
+            tcp: Patience::default(),
             interfaces: Vec::new(),
             shards: Shards::default(),
             broker: Settings::default(),

@@ -153,6 +153,7 @@ fn start(config: &Config) -> Result<Broker, StartError> {
         shards: config.shards.effective(),
         cores: config.shards.cores.iter().map(|&core| core.into()).collect(),
         idle: Idle { spin_us: config.shards.idle_spin_us },
+        patience: config.tcp,
         settings: Arc::new(Settings {
             storage: stored.then_some(config.storage.memory),
             ..config.broker.clone()
@@ -192,7 +193,7 @@ fn interface_plan(interface: &Interface, config: &Config, programs: &Programs) -
         frames: interface.frames,
         tcp: pelton_tcp::Settings {
             connections_max: config.broker.connections_max,
-            ..pelton_tcp::Settings::default()
+            ..pelton_tcp::Settings::default().with_patience(config.tcp)
         },
     }
 }

@@ -269,6 +269,7 @@ mod tests {
             shards: 1,
             cores: Vec::new(),
             idle: Idle { spin_us: 0 },
+            patience: pelton_base::Patience::default(),
             settings: Arc::new(Settings::default()),
             key: HashKey::new(1, 2),
             seed: 3,

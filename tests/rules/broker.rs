@@ -31,6 +31,7 @@ impl Broker {
             shards: 2,
             cores: Vec::new(),
             idle: Idle { spin_us: 0 },
+            patience: pelton_base::Patience::default(),
             settings: Arc::new(settings),
             key: HashKey::new(1, 2),
             seed: 3,

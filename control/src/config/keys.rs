@@ -45,6 +45,10 @@ impl Key {
 /// The sections, in the order they are written.
 pub(crate) const SECTIONS: &[Section] = &[
     Section { name: "listen", help: "Where clients connect." },
+    Section {
+        name: "tcp",
+        help: "How long connections put up with silence, over the kernel's sockets and over our own TCP alike.",
+    },
     Section { name: "shards", help: "The cores that work, and the bounds of each." },
     Section { name: "mqtt", help: "The protocol: what is allowed, announced and limited." },
     Section {

@@ -27,7 +27,8 @@ pub use rng::Rng;
 pub use send::{Outgoing, SendQueue, SharedLogs, SharedRange};
 pub use slots::{Key, Slots};
 pub use stream::{
-    ByteStreams, Ending, InterfaceFigures, Peer, StreamEnd, StreamEvent, StreamId, TooBig, Transmit, Wait,
+    ByteStreams, Ending, InterfaceFigures, Patience, Peer, StreamEnd, StreamEvent, StreamId, TooBig,
+    Transmit, Wait,
 };
 pub use text::Text;
 pub use time::{Mono, Wall};

@@ -102,6 +102,32 @@ pub enum Ending {
     Abort,
 }
 
+/// How long a transport puts up with a peer that is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// How long data may stay unacknowledged, or the peer's window closed (RFC 5482).
+    pub user_timeout_ms: u32,
+    /// How long a stream that [`ByteStreams::keep_alive`] names must be silent before its peer is asked whether it is
+    /// there; zero for never. RFC 9293 3.8.4.
+    pub keep_alive_idle_ms: u32,
+    /// The time between such questions.
+    pub keep_alive_interval_ms: u32,
+    /// Questions without an answer after which the stream is given up.
+    pub keep_alive_probes: u8,
+}
+
+impl Default for Patience {
+    /// No sooner than RFC 9293 3.8.4 lets a default be.
+    fn default() -> Self {
+        Self {
+            user_timeout_ms: 300_000,
+            keep_alive_idle_ms: 7_200_000,
+            keep_alive_interval_ms: 75_000,
+            keep_alive_probes: 9,
+        }
+    }
+}
+
 /// A transport: many byte streams and their listeners, driven by one shard.
 pub trait ByteStreams {
     /// Received bytes, owned until recycled.
@@ -127,6 +153,10 @@ pub trait ByteStreams {
 
     /// Gives an opened stream the token that its events carry.
     fn bind(&mut self, stream: StreamId, token: u64);
+
+    /// Nobody above would notice if this stream's peer were gone: the transport finds out ([`Patience`]), and ends
+    /// the stream as [`StreamEnd::TimedOut`].
+    fn keep_alive(&mut self, _stream: StreamId) {}
 
     /// Stops handing out data of this stream. What was in flight may still come, bounded by the window that
     /// was advertised; the shard holds it.

@@ -330,6 +330,9 @@ impl Broker {
         self.link_timers.clear(key.index);
         if link.silence_ms_max != 0 {
             self.link_timers.set(key.index, self.core.mono.plus_ms(u64::from(link.silence_ms_max)));
+        } else {
+            // No Keep Alive: a client that vanished would be served for ever.
+            self.effects.silent.push(key);
         }
         self.core.tally.connected += 1;
         let sent = self.send_connack(

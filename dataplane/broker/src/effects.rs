@@ -64,6 +64,9 @@ pub struct Effects {
     pub closes: Vec<Close>,
     /// Connections whose held input can be looked at again.
     pub resumed: Vec<Key>,
+    /// Connections whose clients may be silent for as long as they like: whether they are there is for the transport
+    /// to find out.
+    pub silent: Vec<Key>,
     /// Questions on access.
     pub asks: Vec<Ask>,
     /// Connections held by congestion came free (the shard keeps the list).

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use pelton_base::{HashKey, Mono, Rng};
+use pelton_base::{HashKey, Mono, Patience, Rng};
 use pelton_broker::persist::LoadError;
 use pelton_broker::{Settings, Setup};
 use pelton_shard::mesh::mesh;
@@ -46,6 +46,8 @@ pub struct Plan {
     pub cores: Vec<usize>,
     /// What to do when idle.
     pub idle: Idle,
+    /// How long connections of the kernel's sockets put up with silence (an interface's is in its plan).
+    pub patience: Patience,
     /// What the broker is told.
     pub settings: Arc<Settings>,
     /// The key of routes, slots and client ids.
@@ -176,7 +178,7 @@ impl Fleet {
         plan: &Plan,
         open: impl FnOnce(&[Waker]) -> Result<Backing, Box<dyn std::error::Error + Send + Sync>>,
     ) -> Result<Self, StartError> {
-        let (listeners, addresses) = Listeners::open(&plan.binds, plan.shards)?;
+        let (listeners, addresses) = Listeners::open(&plan.binds, plan.shards, &plan.patience)?;
         let clock = Clock::start();
         let mut rng = Rng::with_seed(plan.seed);
         let secrets = Secrets { cookie: rng.hash_key(), stamps: rng.hash_key() };

@@ -230,6 +230,10 @@ impl ByteStreams for Transports {
         of!(self, stream, transport, stream => transport.bind(stream, token));
     }
 
+    fn keep_alive(&mut self, stream: StreamId) {
+        of!(self, stream, transport, stream => transport.keep_alive(stream));
+    }
+
     fn pause_read(&mut self, stream: StreamId) {
         of!(self, stream, transport, stream => transport.pause_read(stream));
     }

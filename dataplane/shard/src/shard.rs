@@ -608,6 +608,11 @@ impl<T: ByteStreams> Shard<T> {
 
     fn carry_out(&mut self) {
         self.asks.append(&mut self.broker.effects.asks);
+        while let Some(key) = self.broker.effects.silent.pop() {
+            if let Some(stream) = self.conn(key).map(|conn| conn.stream) {
+                self.transport.keep_alive(stream);
+            }
+        }
         let mut closes = std::mem::take(&mut self.broker.effects.closes);
         for close in closes.drain(..) {
             let until = self.now.plus_ms(LAST_WORDS_MS);

@@ -109,6 +109,12 @@ impl ByteStreams for Transport {
         }
     }
 
+    fn keep_alive(&mut self, stream: StreamId) {
+        if let Self::Tcp(streams) = self {
+            streams.keep_alive(stream);
+        }
+    }
+
     fn bind(&mut self, stream: StreamId, token: u64) {
         match self {
             Self::Memory(streams) => streams.bind(stream, token),

@@ -3,7 +3,9 @@
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
+use pelton_base::Patience;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, listen, socket_with, sockopt,
@@ -60,6 +62,8 @@ impl std::error::Error for BindError {
 #[derive(Debug, Default)]
 pub struct Listeners {
     pub(crate) sockets: Vec<OwnedFd>,
+    /// Whether connections can be watched.
+    pub(crate) keep_alive: bool,
 }
 
 impl Listeners {
@@ -67,7 +71,11 @@ impl Listeners {
     ///
     /// # Errors
     /// The first address that cannot be listened on.
-    pub fn open(binds: &[Bind], shards: u16) -> Result<(Vec<Self>, Vec<SocketAddr>), BindError> {
+    pub fn open(
+        binds: &[Bind],
+        shards: u16,
+        patience: &Patience,
+    ) -> Result<(Vec<Self>, Vec<SocketAddr>), BindError> {
         let mut all: Vec<Self> = (0..shards).map(|_| Self::default()).collect();
         let mut addresses = Vec::new();
         for bind in binds {
@@ -82,7 +90,9 @@ impl Listeners {
             drop(probe);
             for shard in &mut all {
                 let socket = open_socket(address, true).map_err(wrap)?;
+                set_patience(&socket, patience).map_err(wrap)?;
                 shard.sockets.push(socket);
+                shard.keep_alive = patience.keep_alive_idle_ms != 0;
             }
             for shard in &all {
                 if let Some(socket) = shard.sockets.last() {
@@ -112,6 +122,23 @@ fn open_socket(address: SocketAddr, shared: bool) -> Result<OwnedFd, Errno> {
     sockopt::set_tcp_nodelay(&socket, true)?;
     bind(&socket, &address)?;
     Ok(socket)
+}
+
+/// Accepted sockets inherit it. Keep-alive itself is switched on where it is asked for
+/// ([`keep_alive`](pelton_base::ByteStreams::keep_alive)).
+fn set_patience(socket: &OwnedFd, patience: &Patience) -> Result<(), Errno> {
+    sockopt::set_tcp_user_timeout(socket, patience.user_timeout_ms)?;
+    if patience.keep_alive_idle_ms != 0 {
+        sockopt::set_tcp_keepidle(socket, whole_seconds(patience.keep_alive_idle_ms))?;
+        sockopt::set_tcp_keepintvl(socket, whole_seconds(patience.keep_alive_interval_ms))?;
+        sockopt::set_tcp_keepcnt(socket, patience.keep_alive_probes.max(1).into())?;
+    }
+    Ok(())
+}
+
+/// The kernel counts these in seconds, of which it wants at least one.
+fn whole_seconds(ms: u32) -> Duration {
+    Duration::from_secs(ms.div_ceil(1_000).max(1).into())
 }
 
 fn local_address(socket: &OwnedFd) -> Option<SocketAddr> {

@@ -100,6 +100,8 @@ pub struct HandedSocket {
 pub struct Sockets {
     poller: Poller,
     listeners: Vec<OwnedFd>,
+    /// Whether connections can be asked whether their peers are there.
+    keep_alive: bool,
     /// Listeners with connections waiting, this turn.
     accepting: Vec<usize>,
     /// Listening rests until then.
@@ -134,6 +136,7 @@ impl Sockets {
         Ok(Self {
             poller,
             listeners: listeners.sockets,
+            keep_alive: listeners.keep_alive,
             accepting: Vec::new(),
             resting_until: None,
             sleeper,
@@ -403,6 +406,15 @@ impl ByteStreams for Sockets {
     fn bind(&mut self, stream: StreamId, token: u64) {
         if let Some(connection) = self.connections.get_mut(Key::from_u64(stream.0)) {
             connection.token = token;
+        }
+    }
+
+    fn keep_alive(&mut self, stream: StreamId) {
+        if self.keep_alive
+            && let Some(connection) = self.connections.get(Key::from_u64(stream.0))
+        {
+            // How long it waits was set on the listener. Refused only for a connection that is gone.
+            let _ = sockopt::set_socket_keepalive(&connection.socket, true);
         }
     }
 

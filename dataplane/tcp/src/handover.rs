@@ -30,6 +30,7 @@ const KEPT: Facts = Facts::V6
     .or(Facts::ACK_OWED)
     .or(Facts::ACK_NOW)
     .or(Facts::PEER_CLOSED)
+    .or(Facts::WATCHED)
     .or(Facts::ANNOUNCED);
 
 impl<P: Port> Tcp<P> {

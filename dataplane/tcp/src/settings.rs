@@ -1,6 +1,6 @@
 //! What a stack is told when it is made: limits, with what happens at them, and times.
 
-use pelton_base::HashKey;
+use pelton_base::{HashKey, Patience};
 
 /// Limits and times of one stack. Every limit has a counter ([`crate::counters`]).
 #[derive(Clone, Debug)]
@@ -36,8 +36,10 @@ pub struct Settings {
     pub delayed_ack_ms: u32,
     /// The longest the peer is taken to delay its ACK when it has one segment to acknowledge.
     pub peer_ack_delay_ms: u32,
-    /// How long a connection must be silent before it is probed; zero for never. RFC 9293 3.8.4.
+    /// How long any connection must be silent before it is probed; zero for never. RFC 9293 3.8.4.
     pub keep_alive_idle_ms: u32,
+    /// The same for connections whose owner asks for it.
+    pub keep_alive_watched_ms: u32,
     /// The time between such probes.
     pub keep_alive_interval_ms: u32,
     /// Probes without an answer after which the connection is given up.
@@ -110,6 +112,7 @@ impl Default for Settings {
             delayed_ack_ms: 25,
             peer_ack_delay_ms: 260,
             keep_alive_idle_ms: 0,
+            keep_alive_watched_ms: 7_200_000,
             keep_alive_interval_ms: 75_000,
             keep_alive_probes: 9,
             linger_ms: 5_000,
@@ -128,6 +131,15 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Takes these times over.
+    pub const fn with_patience(mut self, patience: Patience) -> Self {
+        self.user_timeout_ms = patience.user_timeout_ms;
+        self.keep_alive_watched_ms = patience.keep_alive_idle_ms;
+        self.keep_alive_interval_ms = patience.keep_alive_interval_ms;
+        self.keep_alive_probes = patience.keep_alive_probes;
+        self
+    }
+
     /// What a SYN-ACK offers on a link of this MTU.
     pub const fn syn_ack(&self, mtu: u16) -> SynAck {
         let window = self.receive_window_bytes;

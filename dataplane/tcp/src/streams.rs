@@ -107,6 +107,13 @@ impl<P: Port> ByteStreams for Tcp<P> {
         }
     }
 
+    fn keep_alive(&mut self, stream: StreamId) {
+        if let Some(index) = self.owned(stream) {
+            self.tcbs[index].facts.set(Facts::WATCHED);
+            self.arm(index);
+        }
+    }
+
     fn pause_read(&mut self, stream: StreamId) {
         // There is nothing to hold back here: what comes is bounded by the window, which closes as the shard does
         // not use what it gets.

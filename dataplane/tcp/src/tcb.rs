@@ -121,6 +121,8 @@ facts! {
     WAITING = 28,
     /// The shard was told of the connection.
     ANNOUNCED = 29,
+    /// Its owner asks to be told if a silent peer is gone.
+    WATCHED = 32,
 }
 
 impl Facts {

@@ -114,13 +114,18 @@ impl<P: Port> Tcp<P> {
     fn keep_alive_at(&self, index: u32) -> Option<u32> {
         let settings = &self.settings;
         let hot = &self.tcbs[index];
-        let wanted = settings.keep_alive_idle_ms != 0
+        let idle_ms = if hot.facts.has(Facts::WATCHED) {
+            settings.keep_alive_watched_ms
+        } else {
+            settings.keep_alive_idle_ms
+        };
+        let wanted = idle_ms != 0
             && matches!(hot.state, State::Established | State::CloseWait)
             && hot.flight() == 0
             && !hot.facts.has(Facts::PAUSED);
         wanted.then(|| {
             let waited = u32::from(hot.probes).wrapping_mul(settings.keep_alive_interval_ms);
-            hot.last_rx_ms.wrapping_add(settings.keep_alive_idle_ms).wrapping_add(waited)
+            hot.last_rx_ms.wrapping_add(idle_ms).wrapping_add(waited)
         })
     }
 

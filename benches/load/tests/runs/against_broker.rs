@@ -19,6 +19,7 @@ fn start(shards: u16) -> (Fleet, u16) {
         shards,
         cores: Vec::new(),
         idle: Idle { spin_us: 0 },
+        patience: pelton_base::Patience::default(),
         settings: Arc::new(Settings::default()),
         key: HashKey::new(1, 2),
         seed: 3,

@@ -35,6 +35,19 @@ macro_rules! integer {
     };
 }
 
+/// Whole seconds of a field in milliseconds.
+macro_rules! seconds {
+    ($($place:ident).+, $min:expr, $max:expr) => {
+        Field {
+            kind: Kind::Integer { min: $min, max: $max },
+            get: |config| Value::Integer(u64::from(config.$($place).+) / 1_000),
+            set: |config, value| if let Value::Integer(number) = value {
+                config.$($place).+ = (number * 1_000) as _;
+            },
+        }
+    };
+}
+
 macro_rules! seconds_or_never {
     ($($place:ident).+) => {
         Field { kind: Kind::SecondsOrNever, ..integer!($($place).+, 0, NEVER as u64) }

@@ -32,6 +32,37 @@ pub(crate) const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "tcp",
+        name: "user_timeout_seconds",
+        unit: "seconds",
+        help: "How long data may stay unacknowledged, or a client keep its window closed, before its connection is \
+               given up (RFC 5482).",
+        field: seconds!(tcp.user_timeout_ms, 5, 86_400),
+    },
+    Key {
+        section: "tcp",
+        name: "keep_alive_idle_seconds",
+        unit: "seconds",
+        help: "How long a client that asked for no MQTT Keep Alive must be silent before TCP asks whether it is still \
+               there; 0 for never, and then one that vanished without a word is served until something is sent to \
+               it. Clients with a Keep Alive are held to that.",
+        field: seconds!(tcp.keep_alive_idle_ms, 0, 32_767),
+    },
+    Key {
+        section: "tcp",
+        name: "keep_alive_interval_seconds",
+        unit: "seconds",
+        help: "The time between two such questions.",
+        field: seconds!(tcp.keep_alive_interval_ms, 1, 32_767),
+    },
+    Key {
+        section: "tcp",
+        name: "keep_alive_probes",
+        unit: "segments",
+        help: "Questions without an answer after which the connection is given up.",
+        field: integer!(tcp.keep_alive_probes, 1, 127),
+    },
+    Key {
         section: "shards",
         name: "count",
         unit: "shards",

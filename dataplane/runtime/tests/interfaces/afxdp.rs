@@ -82,6 +82,7 @@ fn plan(shards: u16, rungs: &[Rung], steering: Arc<dyn Steering>, required: bool
         shards,
         cores: Vec::new(),
         idle: Idle { spin_us: 0 },
+        patience: pelton_base::Patience::default(),
         settings: Arc::new(Settings::default()),
         key: HashKey::new(1, 2),
         seed: 3,

@@ -24,6 +24,7 @@ pub(crate) fn start(shards: u16, settings: Settings) -> (Fleet, SocketAddr) {
         shards,
         cores: Vec::new(),
         idle: Idle { spin_us: 0 },
+        patience: pelton_base::Patience::default(),
         settings: Arc::new(settings),
         key: HashKey::new(1, 2),
         seed: 3,
@@ -132,12 +133,22 @@ impl Client {
 }
 
 pub(crate) fn connect_packet(version: Version, client_id: &str, clean_start: bool) -> Vec<u8> {
+    connect_packet_with(version, client_id, clean_start, 0)
+}
+
+/// A CONNECT with a Keep Alive.
+pub(crate) fn connect_packet_with(
+    version: Version,
+    client_id: &str,
+    clean_start: bool,
+    keep_alive: u16,
+) -> Vec<u8> {
     let mut bytes = Vec::new();
     Connect {
         version,
         bridge: false,
         clean_start,
-        keep_alive: 0,
+        keep_alive,
         client_id,
         will: None,
         user_name: None,

@@ -3,10 +3,10 @@
 mod client;
 
 use std::io::Write;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
-use client::{Client, connect_packet, publish_packet, start, transport, wait_until};
+use client::{Client, connect_packet, connect_packet_with, publish_packet, start, transport, wait_until};
 use pelton_broker::Settings;
 use pelton_broker::counters::{Dropped, Ended};
 use pelton_mqtt::{QoS, Version};
@@ -61,6 +61,36 @@ fn no_connect_in_time_is_closed() {
     assert_eq!(half.receive(), None);
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
     wait_until(&fleet, "two timed out", |all| all[0].tally.ended.get(Ended::ConnectTimeout) == 2);
+    assert!(fleet.shut_down(Duration::from_secs(5)));
+}
+
+/// Which of the broker's connections have the kernel's keep-alive timer running, by the client's port.
+fn kept_alive(broker: SocketAddr, client: SocketAddr) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux lists its connections");
+    let (local, remote) = (format!(":{:04X}", broker.port()), format!(":{:04X}", client.port()));
+    let line = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .find(|fields| fields.len() > 5 && fields[1].ends_with(&local) && fields[2].ends_with(&remote));
+    // The sixth field is the timer that is active: 02 is keep-alive.
+    line.expect("the connection is there")[5].starts_with("02:")
+}
+
+/// RFC 9293 3.8.4: where MQTT has no Keep Alive, TCP finds out who has gone; where it has, TCP keeps quiet.
+#[test]
+fn tcp_watches_over_clients_without_keep_alive() {
+    let (fleet, address) = start(1, Settings::default());
+    for (keep_alive, watched) in [(0, true), (60, false)] {
+        let mut client = Client::open(address, V311);
+        client.send(&connect_packet_with(V311, "c", true, keep_alive));
+        assert_eq!(client.receive().expect("CONNACK")[0], 0x20);
+        let local = client.stream.local_addr().expect("it is connected");
+        let until = Instant::now() + Duration::from_secs(5);
+        while kept_alive(address, local) != watched {
+            assert!(Instant::now() < until, "Keep Alive {keep_alive}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
     assert!(fleet.shut_down(Duration::from_secs(5)));
 }
 

@@ -83,6 +83,7 @@ fn start(shards: u16, store: ReferenceStore) -> (Fleet, SocketAddr, Disk) {
         shards,
         cores: Vec::new(),
         idle: Idle { spin_us: 0 },
+        patience: pelton_base::Patience::default(),
         settings: Arc::new(Settings { storage: Some(Storage::default()), ..Settings::default() }),
         key: HashKey::new(7, 7),
         seed: 3,

@@ -106,6 +106,10 @@ impl ByteStreams for TcpStreams {
         self.tcp.recycle(chunk);
     }
 
+    fn keep_alive(&mut self, stream: StreamId) {
+        self.tcp.keep_alive(stream);
+    }
+
     fn bind(&mut self, stream: StreamId, token: u64) {
         if let Some(tap) = self.taps.get_mut(&stream.0) {
             tap.token = Some(token);

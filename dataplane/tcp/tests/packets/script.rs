@@ -37,6 +37,8 @@ pub(crate) enum Step {
     Send(usize),
     /// It closes.
     Close(String),
+    /// It asks for keep-alive.
+    KeepAlive,
     /// From here on it does not use what it gets.
     Hold,
     /// It uses so many bytes.
@@ -94,6 +96,7 @@ fn step(line: &str) -> Option<Step> {
         "quiet" => Step::Quiet(number()?),
         "send" => Step::Send(number()? as usize),
         "close" => Step::Close(rest.trim().to_owned()),
+        "keep-alive" => Step::KeepAlive,
         "hold" => Step::Hold,
         "consume" => Step::Consume(number()? as usize),
         "got" => Step::Got(number()? as usize),

@@ -61,6 +61,7 @@ pub(crate) fn run(lines: &[Line]) -> Result<(), String> {
                 "half_open_max" => settings.half_open_max = value,
                 "receive_window_bytes" => settings.receive_window_bytes = value,
                 "keep_alive_idle_ms" => settings.keep_alive_idle_ms = value,
+                "keep_alive_watched_ms" => settings.keep_alive_watched_ms = value,
                 "keep_alive_interval_ms" => settings.keep_alive_interval_ms = value,
                 "keep_alive_probes" => settings.keep_alive_probes = value as u8,
                 "user_timeout_ms" => settings.user_timeout_ms = value,
@@ -146,6 +147,11 @@ impl World {
                     _ => Ending::Graceful,
                 });
                 self.turn();
+            }
+            Step::KeepAlive => {
+                if let Some(stream) = self.stream {
+                    self.tcp.keep_alive(stream);
+                }
             }
             Step::Hold => self.holding = true,
             Step::Consume(n) => {
