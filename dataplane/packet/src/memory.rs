@@ -34,6 +34,15 @@ struct Wire {
     spare: Vec<Vec<u8>>,
 }
 
+impl Wire {
+    fn push(&mut self, frame: &[u8]) {
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(frame);
+        self.frames.push_back(bytes);
+    }
+}
+
 /// How a pair of ports is made.
 #[derive(Clone, Copy, Debug)]
 pub struct MemorySettings {
@@ -94,7 +103,15 @@ impl MemoryPort {
 
     /// Puts bytes on the wire to the other side, for tests that make their own frames.
     pub fn inject(&mut self, bytes: &[u8]) {
-        self.out.borrow_mut().frames.push_back(bytes.to_vec());
+        self.out.borrow_mut().push(bytes);
+    }
+
+    /// Shows the next frame on the wire and takes it off, for tests and measurements that make no frame of it.
+    pub fn look<T>(&mut self, see: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let bytes = self.back.borrow_mut().frames.pop_front()?;
+        let seen = see(&bytes);
+        self.back.borrow_mut().spare.push(bytes);
+        Some(seen)
     }
 
     /// Takes the bytes of the next frame from the wire, for tests that read frames themselves.
@@ -148,10 +165,7 @@ impl Port for MemoryPort {
         if frame.len() > usize::from(self.settings.mtu) + 18 {
             self.counters.add(MemoryCounter::TooLong);
         } else {
-            let mut bytes = wire.spare.pop().unwrap_or_default();
-            bytes.clear();
-            bytes.extend_from_slice(&frame);
-            wire.frames.push_back(bytes);
+            wire.push(&frame);
             self.counters.add(MemoryCounter::Sent);
         }
         self.pool.put(frame);

@@ -160,6 +160,10 @@ fn ipv6(frame: &[u8], link: Link, start: usize) -> Result<Datagram, PacketDrop> 
         protocol = payload[0];
         payload = &payload[len..];
     }
+    // RFC 4291 2.5.2: a neighbour that has no address yet may ask, but there is no answering it by this one.
+    if protocol == TCP && source.is_unspecified() {
+        return Err(PacketDrop::BadSource);
+    }
     Ok(Datagram {
         link,
         source: IpAddr::V6(source),
@@ -284,6 +288,7 @@ mod tests {
         fragment[14 + 10..14 + 12].copy_from_slice(&sum.to_be_bytes());
         assert_eq!(parse(&fragment), Err(PacketDrop::Fragment));
         assert_eq!(parse(&frame("224.0.0.1", "10.0.0.2", None, b"")), Err(PacketDrop::BadSource));
+        assert_eq!(parse(&frame("::", "fe80::1", None, b"")), Err(PacketDrop::BadSource));
         for len in 0..good.len() {
             assert_eq!(parse(&good[..len]), Err(PacketDrop::Truncated), "{len} bytes");
         }

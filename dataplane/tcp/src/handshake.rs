@@ -135,6 +135,11 @@ impl<P: Port> Tcp<P> {
 
     /// A reset to what nobody is there for, RFC 9293 3.10.7.1.
     fn refuse(&mut self, arrival: &Arrival) {
+        // RFC 1122 3.2.1.3, RFC 9293 3.9.2.3 MUST-57: what is for another address, or for a group, gets no answer.
+        if !self.interface.has(arrival.tuple.local.ip()) {
+            self.drops.add(TcpDrop::NotForUs);
+            return;
+        }
         self.drops.add(TcpDrop::NoConnection);
         self.send_reset(arrival);
     }

@@ -13,14 +13,19 @@ pub(crate) const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
 pub(crate) const PORT: u16 = 1883;
 
 pub(crate) fn server_address(v6: bool) -> SocketAddr {
-    if v6 { "[fd00::1]:1883".parse().unwrap() } else { "10.0.0.1:1883".parse().unwrap() }
+    address(v6, 1, 1883)
 }
 
 pub(crate) fn client_address(v6: bool, port: u16) -> SocketAddr {
-    let mut address: SocketAddr =
-        if v6 { "[fd00::2]:0".parse().unwrap() } else { "10.0.0.2:0".parse().unwrap() };
-    address.set_port(port);
-    address
+    address(v6, 2, port)
+}
+
+fn address(v6: bool, host: u8, port: u16) -> SocketAddr {
+    if v6 {
+        ([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(host)], port).into()
+    } else {
+        ([10, 0, 0, host], port).into()
+    }
 }
 
 pub(crate) fn interface(mac: MacAddress, addresses: &[SocketAddr]) -> Interface {
