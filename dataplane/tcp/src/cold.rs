@@ -1,8 +1,11 @@
 //! What a connection needs only under loss, reordering or bulk, pooled. Used again with the memory it grew to.
 
+use crate::cubic::Cubic;
 use crate::flight::Flight;
+use crate::prr::Prr;
 use crate::reassembly::Reassembly;
 use crate::seq::Seq;
+use crate::undo::Undo;
 
 /// The rare state of a connection.
 #[derive(Debug, Default)]
@@ -17,6 +20,11 @@ pub(crate) struct Cold {
     pub(crate) probe_end: Option<Seq>,
     /// A FIN that came before what it follows.
     pub(crate) fin: Option<Seq>,
+    pub(crate) cubic: Cubic,
+    /// The window is coming down: a loss is being repaired, or the path said that it is congested.
+    pub(crate) prr: Option<Prr>,
+    /// How to take the last reduction back.
+    pub(crate) undo: Option<Undo>,
 }
 
 impl Cold {
@@ -58,6 +66,9 @@ impl ColdPool {
         cold.least_rtt_us = u32::MAX;
         cold.probe_end = None;
         cold.fin = None;
+        cold.cubic = Cubic::default();
+        cold.prr = None;
+        cold.undo = None;
         self.free.push(index);
     }
 

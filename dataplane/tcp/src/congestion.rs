@@ -1,13 +1,20 @@
-//! Round trip times and the congestion window: RFC 6298, RFC 5681 with appropriate byte counting (RFC 3465),
+//! Round trip times and the congestion window: RFC 6298, RFC 5681 with appropriate byte counting (RFC 3465), RFC 9438,
 //! RFC 6928, RFC 7661's rule that a window that is not used does not grow.
 
-use crate::settings::Settings;
+use pelton_packet::Port;
+
+use crate::cubic::BETA_TENTHS;
+use crate::settings::{Congestion, Settings};
+use crate::stack::Tcp;
 use crate::tcb::{Facts, Hot};
+use crate::undo::Undo;
 
 /// Segments that may be sent at the start, RFC 6928.
 const INITIAL_SEGMENTS: u32 = 10;
 /// Bytes that those may have together.
 const INITIAL_BYTES: u32 = 14_600;
+/// Segments by which the window grows for one acknowledgement in slow start, RFC 9406 4.2.
+const SEGMENTS_PER_ACK: u32 = 8;
 /// A window nobody needs to exceed.
 const WINDOW_MAX: u32 = 1 << 30;
 
@@ -53,34 +60,43 @@ impl Hot {
         backed_off.min(u64::from(settings.rto_max_ms)) as u32
     }
 
-    /// New data was acknowledged outside of recovery; `flight` was under way before.
     #[inline]
-    pub(crate) fn grow(&mut self, acked: u32, flight: u32) {
+    const fn slow_start(&self) -> bool {
+        self.cwnd < self.ssthresh
+    }
+
+    /// Whether the window was used when `flight` bytes were under way.
+    #[inline]
+    fn window_used(&self, flight: u32) -> bool {
         let size = self.payload_max();
-        let slow_start = self.cwnd < self.ssthresh;
         // RFC 7661 4.3: a window of which half lies idle (slow start), or a segment's worth, says nothing. It was full
         // if there is more to send and the peer would take it: several acknowledgements may come before there is a
         // turn to fill it again.
         let used =
-            if slow_start { flight.saturating_mul(2) >= self.cwnd } else { flight + size >= self.cwnd };
-        let held_back = self.facts.has(Facts::BLOCKED) && self.cwnd < self.snd_wnd();
-        if !used && !held_back {
-            return;
-        }
-        self.cwnd += if slow_start {
-            // RFC 3465 2.2, with L = 2.
-            acked.min(2 * size)
-        } else {
-            // RFC 5681 3.1 equation 3, for the bytes that were acknowledged.
-            (u64::from(acked.min(self.cwnd)) * u64::from(size) / u64::from(self.cwnd)).max(1) as u32
-        };
-        self.cwnd = self.cwnd.min(WINDOW_MAX);
+            if self.slow_start() { flight.saturating_mul(2) > self.cwnd } else { flight + size >= self.cwnd };
+        used || (self.facts.has(Facts::BLOCKED) && self.cwnd < self.snd_wnd())
     }
 
-    /// A loss: RFC 5681 3.1 equation 4.
-    pub(crate) fn reduce(&mut self) {
-        self.ssthresh = (self.flight() / 2).max(2 * self.payload_max());
-        self.cwnd = self.ssthresh;
+    /// New data has arrived, `delivered` bytes, outside of recovery; `flight` was under way before.
+    #[inline]
+    pub(crate) fn grow(&mut self, delivered: u32, flight: u32) {
+        if self.window_used(flight) {
+            self.grow_by(delivered, SEGMENTS_PER_ACK);
+        }
+    }
+
+    /// The same, for a window that was used; in slow start by so many segments at most.
+    #[inline]
+    pub(crate) fn grow_by(&mut self, delivered: u32, segments: u32) {
+        let size = self.payload_max();
+        self.cwnd += if self.slow_start() {
+            // RFC 3465 2.2, RFC 9406 4.2.
+            delivered.min(segments * size)
+        } else {
+            // RFC 5681 3.1 equation 3, for the bytes that have arrived.
+            (u64::from(delivered.min(self.cwnd)) * u64::from(size) / u64::from(self.cwnd)).max(1) as u32
+        };
+        self.cwnd = self.cwnd.min(WINDOW_MAX);
     }
 
     /// Nothing was sent for a while: what the window was says nothing any more (RFC 5681 4.1).
@@ -107,6 +123,51 @@ impl Hot {
     #[inline]
     pub(crate) const fn sacks(&self) -> bool {
         self.facts.has(Facts::SACK)
+    }
+}
+
+impl Congestion {
+    /// What is left of a window: RFC 9438 4.6, RFC 5681 3.1 equation 4.
+    const fn left(self, window: u32) -> u32 {
+        match self {
+            Self::Cubic => (window as u64 * BETA_TENTHS as u64 / 10) as u32,
+            Self::NewReno => window / 2,
+        }
+    }
+}
+
+impl<P: Port> Tcp<P> {
+    /// As [`Hot::grow`]; by the curve where there is one. Without cold state nothing is known of a loss: then it is as
+    /// RFC 5681 has it, which the curve is never below.
+    pub(crate) fn grow(&mut self, index: u32, delivered: u32, flight: u32) {
+        let (now_ms, congestion) = (self.now_ms, self.settings.congestion);
+        let hot = &mut self.tcbs[index];
+        let Some(cold) = self.cold.get_mut(hot.cold) else { return hot.grow(delivered, flight) };
+        if !hot.window_used(flight) {
+            cold.cubic.unused(now_ms);
+        } else if hot.slow_start() || congestion == Congestion::NewReno {
+            hot.grow_by(delivered, SEGMENTS_PER_ACK);
+        } else if delivered > 0 {
+            let grown = cold.cubic.grown(hot.cwnd, delivered, hot.payload_max(), now_ms, hot.srtt_us);
+            hot.cwnd = grown.min(WINDOW_MAX);
+        }
+    }
+
+    /// The path is congested: the threshold comes down from what was under way, `flight` bytes, but for what limited
+    /// transmit added to the window (RFC 3042). What was before is kept, if it may have been for nothing.
+    pub(crate) fn reduce(&mut self, index: u32, flight: u32, undo: bool) {
+        let congestion = self.settings.congestion;
+        let hot = &mut self.tcbs[index];
+        // RFC 5681 4.3: a retransmission that was lost as well counts once more, from where the threshold is by now.
+        let again = hot.facts.has(Facts::RECOVERY);
+        let base = if again { hot.ssthresh } else { hot.cwnd }.min(flight);
+        if let Some(cold) = self.cold.get_mut(hot.cold) {
+            if !again {
+                cold.undo = undo.then(|| Undo::new(hot.cwnd, hot.ssthresh, cold.cubic, hot.snd_una));
+            }
+            cold.cubic.reduced(base);
+        }
+        hot.ssthresh = congestion.left(base).max(2 * hot.payload_max());
     }
 }
 
@@ -148,14 +209,18 @@ mod tests {
         assert_eq!(near.rto_ms(&settings), 300, "the floor");
     }
 
-    // covers RFC 5681 3.1, RFC 3465 2.2, RFC 7661 4.3
+    // covers RFC 5681 3.1, RFC 3465 2.2, RFC 9406 4.2, RFC 7661 4.3
     #[test]
     fn the_window_grows_by_what_is_acknowledged_when_it_is_used() {
         let mut hot = hot();
         hot.grow(2_920, 1_460);
         assert_eq!(hot.cwnd, 14_600, "hardly used");
-        hot.grow(14_600, 14_600);
-        assert_eq!(hot.cwnd, 14_600 + 2_920, "at most two segments an ACK");
+        hot.grow(7_300, 7_300);
+        assert_eq!(hot.cwnd, 14_600, "a half");
+        hot.grow(2_920, 14_600);
+        assert_eq!(hot.cwnd, 14_600 + 2_920);
+        hot.grow(14_600, 17_520);
+        assert_eq!(hot.cwnd, 17_520 + 11_680, "at most eight segments an ACK");
         hot.ssthresh = 10_000;
         hot.cwnd = 14_600;
         hot.grow(1_460, 14_600);

@@ -107,6 +107,8 @@ counter_set! {
         TimeOuts = "time_outs",
         /// Losses found by acknowledgements.
         FastRecoveries = "fast_recoveries",
+        /// Reductions of the window that were taken back: nothing had been lost.
+        Undone = "undone",
         /// Tail loss probes.
         TailProbes = "tail_probes",
         /// Probes of a closed window.

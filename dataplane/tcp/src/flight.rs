@@ -44,13 +44,46 @@ pub(crate) struct Rack {
     /// The highest end that was delivered.
     fack: Seq,
     pub(crate) reordering_seen: bool,
+    /// How much longer than at first to wait for what may be late, less one.
+    patience: u8,
+    /// Recoveries without a duplicate until that is forgotten.
+    patience_left: u8,
+    /// Duplicates count once until this is acknowledged.
+    duplicates_until: Option<Seq>,
+}
+
+/// Recoveries without a duplicate after which patience is forgotten, RFC 8985 6.2 step 4.
+const PATIENCE_RECOVERIES: u8 = 16;
+
+impl Rack {
+    /// The peer said that something came twice: it had been late, not lost. RFC 8985 6.2 step 4: once in a round trip.
+    pub(crate) fn came_twice(&mut self, una: Seq, snd_max: Seq) {
+        if self.duplicates_until.is_none_or(|until| until.le(una)) {
+            self.duplicates_until = Some(snd_max);
+            self.patience = self.patience.saturating_add(1);
+            self.patience_left = PATIENCE_RECOVERIES;
+        }
+    }
+
+    /// A recovery is over.
+    pub(crate) fn recovered(&mut self) {
+        self.patience_left = self.patience_left.saturating_sub(1);
+        if self.patience_left == 0 {
+            self.patience = 0;
+        }
+    }
+
+    /// How long what was sent before something that arrived may be late, RFC 8985 6.2 step 4.
+    pub(crate) fn reorder_window_us(&self, min_rtt_us: u32, srtt_us: u32) -> u32 {
+        (min_rtt_us.min(srtt_us) / 4).saturating_mul(u32::from(self.patience) + 1).min(srtt_us)
+    }
 }
 
 /// What one acknowledgement brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Delivered {
-    /// Bytes newly known to have arrived, by SACK alone.
-    pub(crate) sacked: u32,
+    /// Bytes newly known to have arrived.
+    pub(crate) bytes: u32,
     /// A round trip time of something that was sent once.
     pub(crate) rtt_us: Option<u32>,
 }
@@ -101,6 +134,7 @@ impl Flight {
             }
             let part = Run { end: first.end.min(una), ..first };
             if !first.sacked {
+                delivered.bytes += part.len();
                 self.newest(&part, now_us, min_rtt_us);
                 // Where a hole was filled what came behind it waited for that at the other end: it measures nothing.
                 repaired |= first.resent;
@@ -138,7 +172,7 @@ impl Flight {
             }
             self.runs[at].sacked = true;
             self.runs[at].lost = false;
-            delivered.sacked += run.len();
+            delivered.bytes += run.len();
             if !run.resent {
                 delivered.rtt_us = Some(now_us.wrapping_sub(run.sent_us));
             }
@@ -185,7 +219,9 @@ impl Flight {
         if run.resent && min_rtt_us != u32::MAX && rtt_us < min_rtt_us {
             return;
         }
+        // The last that is looked at counts, also when it was sent before the newest: what was sent with it is no later.
         let rack = &mut self.rack;
+        rack.rtt_us = rtt_us;
         if let Some((sent_us, end)) = rack.newest {
             if rack.fack.lt(run.end) {
                 rack.fack = run.end;
@@ -199,7 +235,6 @@ impl Flight {
             rack.fack = run.end;
         }
         rack.newest = Some((run.sent_us, run.end));
-        rack.rtt_us = rtt_us;
     }
 
     /// Marks as lost what was sent so long before something that was delivered that it cannot merely be late
@@ -246,11 +281,21 @@ impl Flight {
         lost
     }
 
-    /// A time-out: what the peer said to have may have been thrown away since (RFC 2018 8), so all is lost.
+    /// A time-out: all that has not arrived is lost. What the peer said to have it may have thrown away since
+    /// (RFC 2018 8); that shows by its having what is missing first, and then nothing that it said counts (RFC 6675 5.1).
     pub(crate) fn lose_all(&mut self) {
+        let thrown_away = self.runs.front().is_some_and(|first| first.sacked);
         for run in &mut self.runs {
-            run.sacked = false;
-            run.lost = true;
+            run.sacked &= !thrown_away;
+            run.lost = !run.sacked;
+        }
+        self.merge();
+    }
+
+    /// Nothing was lost after all.
+    pub(crate) fn find_all(&mut self) {
+        for run in &mut self.runs {
+            run.lost = false;
         }
         self.merge();
     }
@@ -349,6 +394,43 @@ mod tests {
         assert!(flight.is_empty());
     }
 
+    // covers RFC 8985 6.2 step 4
+    #[test]
+    fn what_came_twice_makes_patient_for_sixteen_recoveries() {
+        let mut rack = Rack::default();
+        assert_eq!(rack.reorder_window_us(40_000, 100_000), 10_000);
+        rack.came_twice(Seq(0), Seq(100));
+        rack.came_twice(Seq(99), Seq(200));
+        assert_eq!(rack.reorder_window_us(40_000, 100_000), 20_000, "once in a round trip");
+        rack.came_twice(Seq(100), Seq(200));
+        assert_eq!(rack.reorder_window_us(40_000, 100_000), 30_000);
+        assert_eq!(rack.reorder_window_us(40_000, 25_000), 18_750);
+        for _ in 0..20 {
+            rack.came_twice(Seq(300), Seq(200));
+        }
+        assert_eq!(rack.reorder_window_us(40_000, 100_000), 100_000, "a round trip at most");
+        for _ in 0..15 {
+            rack.recovered();
+        }
+        assert_eq!(rack.reorder_window_us(40_000, 100_000), 100_000);
+        rack.recovered();
+        assert_eq!(rack.reorder_window_us(40_000, 100_000), 10_000);
+    }
+
+    // covers RFC 6675 5.1
+    #[test]
+    fn what_arrived_stays_so_after_a_time_out_unless_the_first_did() {
+        let mut flight = flight(&[(100, 1), (100, 2), (100, 3)]);
+        flight.sacked(Seq(100), Seq(200), 10, 0);
+        flight.lose_all();
+        assert_eq!((flight.lost_bytes(), flight.sacked_bytes()), (200, 100));
+        flight.sacked(Seq(0), Seq(100), 10, 0);
+        flight.lose_all();
+        assert_eq!((flight.lost_bytes(), flight.sacked_bytes()), (300, 0), "the peer threw away what it had");
+        flight.find_all();
+        assert_eq!((flight.lost_bytes(), flight.pipe()), (0, 300));
+    }
+
     #[test]
     fn what_is_not_under_way_is_not_sacked() {
         let mut flight = flight(&[(100, 1)]);
@@ -400,11 +482,11 @@ mod tests {
                     Step::Acked(n) => {
                         let n = n.min(model.len() as u32);
                         una += n;
-                        flight.acknowledged(una, now, 0);
-                        model.drain(..n as usize);
+                        let got = flight.acknowledged(una, now, 0).bytes as usize;
+                        prop_assert_eq!(got, model.drain(..n as usize).filter(|byte| !byte.sacked).count());
                     }
                     Step::Sacked(at, n) => {
-                        let got = flight.sacked(una + at, una + at + n, now, 0).sacked;
+                        let got = flight.sacked(una + at, una + at + n, now, 0).bytes;
                         let mut fresh = 0;
                         if (at + n) as usize <= model.len() {
                             for byte in model.range_mut(at as usize..(at + n) as usize) {
@@ -423,7 +505,11 @@ mod tests {
                     }
                     Step::LoseAll => {
                         flight.lose_all();
-                        model.iter_mut().for_each(|byte| *byte = Byte { sacked: false, lost: true });
+                        let thrown_away = model.front().is_some_and(|byte| byte.sacked);
+                        for byte in &mut model {
+                            let sacked = byte.sacked && !thrown_away;
+                            *byte = Byte { sacked, lost: !sacked };
+                        }
                     }
                     Step::Resend => {
                         let first = model.iter().position(|byte| byte.lost);

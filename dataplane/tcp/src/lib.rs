@@ -11,7 +11,8 @@
 //! | `handshake`, `half_open`, `cookie` | how connections begin |
 //! | `plain`, `predict` | a segment arrives as nearly all do |
 //! | `input`, `ack`, `reassembly` | any other segment arrives |
-//! | `output`, `compose`, `congestion`, `flight` | what may be sent, and what is under way |
+//! | `output`, `compose`, `flight` | what may be sent, and what is under way |
+//! | `congestion`, `cubic`, `recovery`, `prr`, `undo` | how much may be under way, and what a loss does to that |
 //! | `timers`, `path` | what happens when nothing arrives |
 //! | `ending`, `time_wait` | how connections end |
 //! | `handover`, `relay` | connections that move to another shard |
@@ -33,6 +34,7 @@ mod congestion;
 mod cookie;
 mod cookie_reply;
 mod counters;
+mod cubic;
 mod demux;
 mod ending;
 mod flight;
@@ -46,7 +48,9 @@ mod output;
 mod path;
 mod plain;
 mod predict;
+mod prr;
 mod reassembly;
+mod recovery;
 mod relay;
 mod search;
 pub mod segment;
@@ -60,6 +64,7 @@ mod tcb;
 mod time_wait;
 mod timers;
 mod tuple;
+mod undo;
 
 pub use chunk::Chunk;
 pub use counters::{TcpCounter, TcpDrop};
@@ -67,7 +72,7 @@ pub use handover::HandedTcp;
 pub use handshake::ConnectError;
 pub use relay::{Relays, relays};
 pub use seq::Seq;
-pub use settings::{Secrets, Settings, SynAck};
+pub use settings::{Congestion, Secrets, Settings, SynAck};
 pub use socket::{Info, Phase, Ready, Shutdown, SocketError, SocketId, Sockets};
 pub use stack::{Tcp, Usage};
 pub use tcb::State;

@@ -244,12 +244,19 @@ impl<P: Port> Tcp<P> {
         self.counters.add(TcpCounter::Retransmissions);
         self.counters.add_n(TcpCounter::BytesRetransmitted, u64::from(end.since(start)));
         let now_us = self.now_us;
+        let hot = &self.tcbs[index];
+        let stamp = hot.facts.has(Facts::TIMESTAMPS).then(|| self.now_ms.wrapping_add(hot.ts_offset));
         if self.ensure_flight(index)
             && let Some(cold) = self.cold_of(index)
         {
             cold.flight.resent(start, end, now_us);
+            if let Some(prr) = &mut cold.prr {
+                prr.sent(end.since(start));
+            }
             if probe {
                 cold.probe_end = Some(end);
+            } else if let Some(undo) = &mut cold.undo {
+                undo.resent(stamp);
             }
         }
         let hot = &mut self.tcbs[index];
@@ -258,7 +265,7 @@ impl<P: Port> Tcp<P> {
     }
 
     /// Bytes thought to be in the network.
-    fn pipe(&self, index: u32) -> u32 {
+    pub(crate) fn pipe(&self, index: u32) -> u32 {
         let hot = &self.tcbs[index];
         let pipe = match self.cold.get(hot.cold) {
             Some(cold) if !cold.flight.is_empty() => cold.flight.pipe(),
@@ -340,6 +347,9 @@ impl<P: Port> Tcp<P> {
             && !(cold.flight.is_empty() && hot.flight() > 0)
         {
             cold.flight.sent(fresh, end, now_us, false);
+            if let Some(prr) = &mut cold.prr {
+                prr.sent(end.since(fresh));
+            }
         }
         hot.snd_max = end;
         hot.sent_us = now_us;

@@ -58,6 +58,8 @@ pub struct Settings {
     pub resets_per_second: u32,
     /// Unknown connections that the other stacks of the interface are asked about, per second.
     pub searches_per_second: u32,
+    /// How the window grows and what is left of it at a loss.
+    pub congestion: Congestion,
     /// SACK, if the peer offers it.
     pub sack: bool,
     /// Timestamps, if the peer offers them.
@@ -66,6 +68,16 @@ pub struct Settings {
     pub window_scaling: bool,
     /// Keys that whoever answers SYNs with cookies in this stack's place has too; `None` to draw them from the seed.
     pub secrets: Option<Secrets>,
+}
+
+/// A way to share what a path can carry with others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Congestion {
+    /// RFC 9438.
+    #[default]
+    Cubic,
+    /// RFC 5681.
+    NewReno,
 }
 
 /// What has to be known to answer SYNs with cookies in a stack's place.
@@ -122,6 +134,7 @@ impl Default for Settings {
             challenges_per_second: 1_000,
             resets_per_second: 1_000,
             searches_per_second: 10_000,
+            congestion: Congestion::Cubic,
             sack: true,
             timestamps: true,
             window_scaling: true,

@@ -6,6 +6,7 @@ use pelton_packet::Port;
 
 use crate::ack::has_come;
 use crate::counters::TcpCounter;
+use crate::prr::News;
 use crate::seq::time_lt;
 use crate::stack::Tcp;
 use crate::tcb::{Facts, State, Timer};
@@ -215,8 +216,14 @@ impl<P: Port> Tcp<P> {
         }
         // RFC 5681 3.1: the threshold comes down once, not each time the same segment is lost.
         if hot.backoff == 0 || !hot.facts.has(Facts::LOSS) {
-            hot.reduce();
+            let flight = hot.flight();
+            self.ensure_flight(index);
+            self.reduce(index, flight, true);
         }
+        if let Some(cold) = self.cold_of(index) {
+            cold.prr = None;
+        }
+        let hot = &mut self.tcbs[index];
         hot.recover = hot.snd_max;
         hot.dup_acks = 0;
         hot.backoff = hot.backoff.saturating_add(1);
@@ -270,7 +277,9 @@ impl<P: Port> Tcp<P> {
 
     /// RFC 8985 6.3: what was waited for is lost by now.
     fn reorder_due(&mut self, index: u32) {
-        self.detect(index);
+        if self.detect(index, 0, 0) > 0 {
+            self.proportion(index, News::default());
+        }
         if self.tcbs[index].timer == Timer::None {
             self.rearm(index);
         }

@@ -13,7 +13,7 @@ pub(crate) struct Written {
     pub(crate) window: Option<u16>,
     /// `None`: whatever they are.
     pub(crate) options: Option<Options>,
-    /// The echo is our last time stamp.
+    /// The echo is our last time stamp, or as much before it as the options say.
     pub(crate) echo_last: bool,
     /// Bytes of this range are not those of the stream.
     pub(crate) forged: Option<(u32, u32)>,
@@ -173,7 +173,10 @@ fn written(text: &str) -> Option<Written> {
                 "ts" => {
                     let value = words.next()?;
                     let echo = words.next()?;
-                    written.echo_last = echo == "!";
+                    // `!-n`: so many milliseconds before our last one.
+                    let before = echo.strip_prefix('!');
+                    written.echo_last = before.is_some();
+                    let echo = before.map_or(echo, |before| before.trim_start_matches('-'));
                     options.timestamps = Some((value.parse().unwrap_or(0), echo.parse().unwrap_or(0)));
                 }
                 "sack" => {

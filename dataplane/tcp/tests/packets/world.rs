@@ -10,7 +10,7 @@ use pelton_packet::memory::{MemoryPort, MemorySettings, pair};
 use pelton_packet::parse::{ICMP, TCP};
 use pelton_packet::{Interface, Link, MacAddress, Parsed, headers, parse};
 use pelton_tcp::segment::{Flags, Options, SackBlocks, Segment};
-use pelton_tcp::{Seq, Settings, Tcp, Usage};
+use pelton_tcp::{Congestion, Seq, Settings, Tcp, Usage};
 
 use crate::script::{Line, Step, Written};
 
@@ -68,6 +68,9 @@ pub(crate) fn run(lines: &[Line]) -> Result<(), String> {
                 "time_wait_ms" => settings.time_wait_ms = value,
                 "linger_ms" => settings.linger_ms = value,
                 "peer_ack_delay_ms" => settings.peer_ack_delay_ms = value,
+                "new_reno" => {
+                    settings.congestion = if value == 0 { Congestion::Cubic } else { Congestion::NewReno }
+                }
                 "cold_max" => settings.cold_max = value,
                 other => return Err(format!("no setting {other}")),
             }
@@ -360,7 +363,7 @@ impl World {
         if written.echo_last
             && let Some((_, echo)) = &mut options.timestamps
         {
-            *echo = self.last_stamp;
+            *echo = self.last_stamp.wrapping_sub(*echo);
         }
         let mut sack = SackBlocks::default();
         for (left, right) in options.sack.as_slice() {
