@@ -120,7 +120,7 @@ impl<P: Port> Tcp<P> {
         if ack == hot.snd_max {
             hot.facts.clear(Facts::RETRANSMITTED.or(Facts::RESEND_HEAD));
         }
-        if !hot.sacks() {
+        if !hot.sacks() && hot.cold != NO_COLD {
             delivered -= hot.known_by_duplicates(acked);
         }
         if hot.cold != NO_COLD {
