@@ -105,7 +105,7 @@ impl<P: Port> Tcp<P> {
                 return;
             }
             Way::Port if self.is_searched(arrival) => {
-                self.search(arrival.tuple, frame);
+                self.search(arrival, false, frame);
                 return;
             }
             Way::Port | Way::Unfound => {}
@@ -119,9 +119,7 @@ impl<P: Port> Tcp<P> {
                 self.listen_segment(arrival, None);
             }
         } else if flags.has(Flags::ACK) {
-            // Cookies may have been made in this stack's place.
-            let about = self.now < self.cookies_until || self.settings.secrets.is_some();
-            if !flags.has(Flags::SYN) && about {
+            if !flags.has(Flags::SYN) && self.cookies_are_about() {
                 self.cookie_segment(arrival, frame);
                 return;
             }
@@ -276,6 +274,11 @@ impl<P: Port> Tcp<P> {
         self.cookies_until = self.now.plus_ms(COOKIE_LIFE_MS);
     }
 
+    /// Whether a client may have a cookie. They may have been made in this stack's place.
+    fn cookies_are_about(&self) -> bool {
+        self.now < self.cookies_until || self.settings.secrets.is_some()
+    }
+
     /// Whether a segment acknowledges a cookie of ours.
     pub(crate) fn answers_cookie(&self, arrival: &Arrival) -> bool {
         let (irs, iss) = (arrival.segment.seq.back(1), arrival.segment.ack.back(1));
@@ -342,6 +345,18 @@ impl<P: Port> Tcp<P> {
             self.port.put(frame);
             return;
         }
+        let other = segment.flags.has(Flags::ACK) && segment.ack != record.iss + 1;
+        if other && arrival.way == Way::Port && self.is_searched(arrival) {
+            // Another stack may have answered the SYN when it came before, or came again, and the client has taken that
+            // answer. To refuse it by a reset would end that connection.
+            self.search(arrival, true, frame);
+            return;
+        }
+        if other && arrival.way == Way::Moving {
+            self.drops.add(TcpDrop::Moving);
+            self.port.put(frame);
+            return;
+        }
         if segment.flags.has(Flags::RST) {
             // RFC 5961 3.2.
             if segment.seq == next {
@@ -362,7 +377,7 @@ impl<P: Port> Tcp<P> {
             return;
         }
         if segment.ack != record.iss + 1 {
-            if self.now < self.cookies_until && self.answers_cookie(arrival) {
+            if self.cookies_are_about() && self.answers_cookie(arrival) {
                 // An earlier SYN of the same was answered by a cookie, and the client took that answer.
                 self.forget_half_open(index);
                 self.cookie_segment(arrival, frame);
@@ -411,7 +426,7 @@ impl<P: Port> Tcp<P> {
         }
     }
 
-    fn forget_half_open(&mut self, index: u32) {
+    pub(crate) fn forget_half_open(&mut self, index: u32) {
         let record = *self.half_open.get(index);
         if let Some(home) = self.half_open_home(index) {
             let local = self.locals.get(record.local).address;

@@ -33,7 +33,12 @@ pub(crate) enum News {
     /// Who has it?
     Search(Search),
     /// It is here.
-    Found(Tuple),
+    Found {
+        /// The connection.
+        tuple: Tuple,
+        /// Who asked had a half-open one besides.
+        half_open: bool,
+    },
     /// Nobody has it; `moving`: somebody gave it away, so that it may be under way.
     Unfound {
         /// The connection.
@@ -270,7 +275,7 @@ impl<P: Port> Tcp<P> {
             match told {
                 News::Gone(tuple) => self.forget_moved(&tuple, from),
                 News::Search(search) => self.searched(search),
-                News::Found(tuple) => self.found(&tuple, from),
+                News::Found { tuple, half_open } => self.found(&tuple, half_open, from),
                 News::Unfound { tuple, moving } => self.unfound(&tuple, moving),
             }
         }

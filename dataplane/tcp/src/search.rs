@@ -2,6 +2,10 @@
 //! the card was reset, a link of a bond went down. The stack that gets them asks the others, one after the other, and
 //! keeps what comes meanwhile, so that nothing overtakes; who has the connection says so, and from then on its frames
 //! are handed over as those of one that moved. Only when nobody has it is it refused.
+//!
+//! A SYN begins where it comes, so that one which is sent again may begin a second time, with another sequence number:
+//! its sender chooses the queue anew with every time-out. The client takes the answer that comes first. Whoever has the
+//! other half-open connection asks as well, and gives its own up for that of whom the client has taken at its word.
 
 use hashbrown::HashMap;
 use pelton_base::HashKey;
@@ -12,6 +16,7 @@ use crate::demux::Entry;
 use crate::limiter::Limiter;
 use crate::relay::{Moved, News};
 use crate::segment::Flags;
+use crate::seq::Seq;
 use crate::stack::{Arrival, Tcp, Way};
 use crate::tuple::Tuple;
 
@@ -26,6 +31,10 @@ pub(crate) struct Search {
     origin: u16,
     /// How many are to be asked, the one it goes to included.
     left: u16,
+    /// What the segment acknowledges, if it does.
+    acked: Option<Seq>,
+    /// Who asks has a half-open connection, to which the segment does not belong.
+    half_open: bool,
     /// Somebody gave the connection away.
     moving: bool,
 }
@@ -73,7 +82,9 @@ impl<P: Port> Tcp<P> {
     }
 
     /// Asks the other stacks for a connection, unless they are being asked.
-    pub(crate) fn search(&mut self, tuple: Tuple, frame: Frame) {
+    pub(crate) fn search(&mut self, arrival: &Arrival, half_open: bool, frame: Frame) {
+        let (tuple, segment) = (arrival.tuple, &arrival.segment);
+        let acked = segment.flags.has(Flags::ACK).then_some(segment.ack);
         let searches = &mut self.searches;
         let room = searches.frames < searches.frames_max;
         if let Some(kept) = searches.kept.get_mut(&tuple) {
@@ -94,17 +105,19 @@ impl<P: Port> Tcp<P> {
         let Some(relays) = &mut self.relays else { unreachable!("nothing is searched alone") };
         searches.frames += 1;
         searches.kept.insert(tuple, vec![frame]);
-        let search = Search { tuple, origin: relays.own(), left: relays.others(), moving: false };
+        let (origin, left) = (relays.own(), relays.others());
+        let search = Search { tuple, origin, left, acked, half_open, moving: false };
         relays.tell(relays.next(), News::Search(search));
         self.counters.add(TcpCounter::Searches);
     }
 
     /// Another stack asks for a connection.
     pub(crate) fn searched(&mut self, search: Search) {
-        let Search { tuple, origin, left, mut moving } = search;
+        let Search { tuple, origin, left, half_open, mut moving, .. } = search;
         let hash = self.keys.demux.hash(&tuple);
+        let entry = self.demux.find(hash, |entry| self.is(entry, &tuple));
         // Its frames come by one stack: that they came by another once is over.
-        let before = match self.demux.find(hash, |entry| self.is(entry, &tuple)) {
+        let before = match entry.filter(|&entry| self.is_meant(entry, &search)) {
             Some(Entry::Tcb(index)) => Some(self.homes.insert(index, origin)),
             Some(Entry::HalfOpen(index)) => Some(self.half_open_homes.insert(index, origin)),
             Some(Entry::TimeWait(index)) => Some(self.time_waits.get_mut(index).home.replace(origin)),
@@ -116,21 +129,43 @@ impl<P: Port> Tcp<P> {
         };
         let Some(relays) = &mut self.relays else { return };
         if let Some(before) = before {
-            relays.tell(origin, News::Found(tuple));
+            relays.tell(origin, News::Found { tuple, half_open });
             if let Some(before) = before.filter(|&before| before != origin) {
                 relays.tell(before, News::Gone(tuple));
             }
         } else if left > 1 {
-            relays.tell(relays.next(), News::Search(Search { tuple, origin, left: left - 1, moving }));
+            relays.tell(relays.next(), News::Search(Search { left: left - 1, moving, ..search }));
         } else {
             relays.tell(origin, News::Unfound { tuple, moving });
         }
     }
 
-    /// A connection that this stack asked for is with `owner`.
-    pub(crate) fn found(&mut self, tuple: &Tuple, owner: u16) {
+    /// Whether a segment that is asked about can belong to a connection here. One that acknowledges something is no
+    /// half-open connection's that has sent something else, and whoever has one gives that up only for a proof.
+    fn is_meant(&self, entry: Entry, search: &Search) -> bool {
+        match (entry, search.acked) {
+            (Entry::Moved(_), _) => true,
+            (Entry::HalfOpen(index), Some(acked)) => acked == self.half_open.get(index).iss + 1,
+            (Entry::Tcb(index), Some(acked)) => {
+                let hot = &self.tcbs[index];
+                // As RFC 5961 5.2 has it.
+                let known = hot.snd_una.back(hot.snd_wnd_max()).le(acked) && acked.le(hot.snd_max);
+                !search.half_open || known
+            }
+            _ => !search.half_open,
+        }
+    }
+
+    /// A connection that this stack asked for is with `owner`. `half_open`: it asked because a half-open one here was not
+    /// what the segment belonged to.
+    pub(crate) fn found(&mut self, tuple: &Tuple, half_open: bool, owner: u16) {
         self.counters.add(TcpCounter::Found);
         let hash = self.keys.demux.hash(tuple);
+        if half_open
+            && let Some(Entry::HalfOpen(index)) = self.demux.find(hash, |entry| self.is(entry, tuple))
+        {
+            self.forget_half_open(index);
+        }
         // A SYN may have begun another here meanwhile.
         let free = self.demux.find(hash, |entry| self.is(entry, tuple)).is_none();
         if free && self.moved.len() < self.settings.connections_max as usize {

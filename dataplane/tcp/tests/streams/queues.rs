@@ -177,7 +177,7 @@ fn a_handshake_may_end_at_another_queue() {
     world.queue = 0;
     world.connect(4_001, true);
     world.turn();
-    let stray = Segment { seq: Seq(7), ack: Seq(7), flags: Flags::ACK, ..Segment::default() };
+    let stray = Segment { seq: Seq(7), flags: Flags::RST, ..Segment::default() };
     while world.far.extract().is_some() {}
     world.wires[1].inject(&raw(client_address(false, 4_001).ip(), 4_001, stray));
     world.servers.iter_mut().for_each(|server| (0..4).for_each(|_| server.turn(world.now)));
@@ -186,6 +186,73 @@ fn a_handshake_may_end_at_another_queue() {
     assert_eq!(world.servers[1].tcp.usage().moved, 1);
     world.client.tcp.close(world.client.conns[1].stream, pelton_base::Ending::Abort);
     world.nothing_left();
+}
+
+/// A SYN that came to the first queue, whose answer was lost, and came to others when it was sent again. `taken` is the
+/// answer that the client gets first; from then on its frames come by `queue`.
+fn begun_by_all(queues: u16, taken: usize, queue: usize) -> World {
+    let mut world = World::new(queues, &Settings { connections_max: 64, ..Settings::default() }, false);
+    world.connect(4_000, true);
+    world.now = world.now.plus_ms(1);
+    world.client.turn(world.now);
+    let syn = world.far.extract().expect("a SYN");
+    let at = world.now;
+    let mut answers = Vec::new();
+    for (server, wire) in world.servers.iter_mut().zip(&mut world.wires) {
+        wire.inject(&syn);
+        server.turn(at);
+        answers.push(wire.extract().expect("a SYN-ACK"));
+    }
+    let numbers: Vec<_> = answers.iter().map(|answer| answer[38..42].to_vec()).collect();
+    assert!(numbers.windows(2).all(|two| two[0] != two[1]), "each begins with a number of its own");
+    answers.swap(0, taken);
+    answers.iter().for_each(|answer| world.far.inject(answer));
+    world.queue = queue;
+    world
+}
+
+#[test]
+fn a_syn_that_was_answered_by_several_is_one_connection_where_the_client_took_it() {
+    for queues in [2, 3] {
+        let queues_usize = usize::from(queues);
+        for (taken, queue) in (0..queues_usize * queues_usize).map(|n| (n / queues_usize, n % queues_usize)) {
+            let mut world = begun_by_all(queues, taken, queue);
+            world.ended_well(1);
+            assert_eq!(world.servers[taken].conns.len(), 1, "{taken} {queue}");
+            assert_eq!(world.count(TcpCounter::Accepted), 1);
+            assert_eq!(world.count(TcpCounter::Found), u64::from(taken != queue), "{taken} {queue}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_ends_at_another_half_open_one_ends_its_own() {
+    let mut world = begun_by_all(2, 0, 0);
+    world.until("it is open", |world| !world.servers[0].conns.is_empty());
+    world.queue = 1;
+    world.client.tcp.close(world.client.conns[0].stream, pelton_base::Ending::Abort);
+    for _ in 0..5 {
+        world.turn();
+    }
+    assert_eq!(world.count(TcpCounter::ResetsIn), 1);
+    world.nothing_left();
+    assert_eq!(world.count(TcpCounter::ResetsOut), 0);
+}
+
+#[test]
+fn a_half_open_connection_is_given_up_for_a_proof_alone() {
+    let mut world = begun_by_all(2, 1, 1);
+    while world.far.extract().is_some() {}
+    // Neither has sent what is acknowledged: nobody moves.
+    let (port, from) = (4_000, client_address(false, 4_000).ip());
+    let guess = Segment { seq: Seq(7), ack: Seq(7), flags: Flags::ACK, ..Segment::default() };
+    world.wires[0].inject(&raw(from, port, guess));
+    for _ in 0..4 {
+        let at = world.now;
+        world.servers.iter_mut().for_each(|server| server.turn(at));
+    }
+    assert_eq!((world.count(TcpCounter::Searches), world.count(TcpCounter::Found)), (1, 0));
+    assert!(world.servers.iter().all(|server| server.tcp.usage().half_open == 1));
 }
 
 #[test]
