@@ -72,8 +72,4 @@ impl Site for Far {
         // A frame that is lost is sent again after 300 ms, or twice that.
         Duration::from_secs(1)
     }
-
-    fn looks(&self) -> u32 {
-        5
-    }
 }

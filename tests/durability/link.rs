@@ -12,9 +12,19 @@ use pelton_mqtt::{
 };
 use rustix::net::sockopt;
 
-/// The connection has ended.
+/// The connection has ended, and how that showed.
 #[derive(Debug)]
-pub(crate) struct Lost;
+pub(crate) struct Lost {
+    /// What was being done.
+    _at: &'static str,
+    /// What the system said; none if the end of the stream was read, or an answer did not come.
+    _why: Option<std::io::Error>,
+}
+
+/// A failed call as a lost connection.
+fn lost<E: Into<std::io::Error>>(at: &'static str) -> impl FnOnce(E) -> Lost {
+    move |error| Lost { _at: at, _why: Some(error.into()) }
+}
 
 /// A broker that is alive answers by then; it may be loading, and the machine busy.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -52,13 +62,13 @@ impl Link {
         client_id: &str,
         clean: bool,
     ) -> Result<(Self, bool), Lost> {
-        let stream = TcpStream::connect(address).map_err(|_| Lost)?;
+        let stream = TcpStream::connect(address).map_err(lost("connect"))?;
         // Past the kernel nobody says goodbye for a process that is killed: who only listens has to ask.
         let second = Duration::from_secs(1);
-        sockopt::set_socket_keepalive(&stream, true).map_err(|_| Lost)?;
-        sockopt::set_tcp_keepidle(&stream, second).map_err(|_| Lost)?;
-        sockopt::set_tcp_keepintvl(&stream, second).map_err(|_| Lost)?;
-        stream.set_nodelay(true).map_err(|_| Lost)?;
+        sockopt::set_socket_keepalive(&stream, true).map_err(lost("options"))?;
+        sockopt::set_tcp_keepidle(&stream, second).map_err(lost("options"))?;
+        sockopt::set_tcp_keepintvl(&stream, second).map_err(lost("options"))?;
+        stream.set_nodelay(true).map_err(lost("options"))?;
         let mut link = Self { stream, bytes: Vec::new(), early: VecDeque::new(), version };
         let properties = ConnectProperties {
             session_expiry: (!clean && version.is_v5()).then_some(u32::MAX),
@@ -67,13 +77,13 @@ impl Link {
         let mut bytes = Vec::new();
         Connect { clean_start: clean, properties, ..Connect::new(version, client_id) }.encode(&mut bytes);
         link.put(&bytes)?;
-        let connack = link.packet(ANSWER)?.ok_or(Lost)?;
+        let connack = link.packet(ANSWER)?.ok_or(Lost { _at: "CONNACK", _why: None })?;
         assert_eq!((connack[0], connack[3]), (0x20, 0), "{client_id} is refused: {connack:?}");
         Ok((link, connack[2] == 1))
     }
 
     pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<(), Lost> {
-        self.stream.write_all(bytes).map_err(|_| Lost)
+        self.stream.write_all(bytes).map_err(lost("write"))
     }
 
     /// Subscribes with QoS 2.
@@ -97,7 +107,7 @@ impl Link {
         // Messages may come before it.
         let mut early = VecDeque::new();
         loop {
-            let packet = self.packet(ANSWER)?.ok_or(Lost)?;
+            let packet = self.packet(ANSWER)?.ok_or(Lost { _at: "SUBACK", _why: None })?;
             if packet[0] == 0x90 {
                 assert!(packet.last().is_some_and(|&code| code < 0x80), "{packet:?}");
                 self.early = early;
@@ -154,7 +164,7 @@ impl Link {
         if let Some(packet) = self.early.pop_front() {
             return Ok(Some(packet));
         }
-        self.stream.set_read_timeout(Some(wait)).map_err(|_| Lost)?;
+        self.stream.set_read_timeout(Some(wait)).map_err(lost("options"))?;
         loop {
             if let Frame::Complete { total, .. } =
                 frame(&self.bytes, MAX_PACKET).expect("the broker sends MQTT")
@@ -163,12 +173,12 @@ impl Link {
             }
             let mut buffer = [0; 16_384];
             match self.stream.read(&mut buffer) {
-                Ok(0) => return Err(Lost),
+                Ok(0) => return Err(Lost { _at: "end of the stream", _why: None }),
                 Ok(n) => self.bytes.extend_from_slice(&buffer[..n]),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     return Ok(None);
                 }
-                Err(_) => return Err(Lost),
+                Err(error) => return Err(lost("read")(error)),
             }
         }
     }
