@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// A network namespace, gone when dropped.
 #[derive(Debug)]
@@ -43,14 +44,32 @@ impl Namespace {
         made.is_ok_and(|status| status.success()).then_some(Self { name })
     }
 
-    /// A new one, with its loopback up.
+    /// A new one, with its loopback up. Nobody looks for addresses of its devices twice: nobody else can have them.
     ///
     /// # Panics
     /// If it cannot be made; see [`is_possible`].
     pub fn new() -> Self {
         let namespace = Self::try_new().expect("root can make namespaces");
+        let quick = "for of in all default; do echo 0 > /proc/sys/net/ipv6/conf/$of/accept_dad; done";
+        let set = namespace.command("sh").args(["-c", quick]).status();
+        assert!(set.is_ok_and(|status| status.success()), "{quick}");
         namespace.run("ip link set lo up");
         namespace
+    }
+
+    /// Waits until a device that is up has the address that a router asks for its neighbours from. The kernel gives it
+    /// when it hears that the device's link is there, up to a second later. Before that it asks for nobody, and says
+    /// after three seconds that nobody is there.
+    ///
+    /// # Panics
+    /// If it gets none.
+    pub fn wait_for_link_local(&self, device: &str) {
+        let until = Instant::now() + Duration::from_secs(30);
+        let line = format!("ip -6 address show dev {device} scope link -tentative");
+        while self.run(&line).is_empty() {
+            assert!(Instant::now() < until, "{device} has no link-local address");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Its name.
