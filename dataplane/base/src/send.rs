@@ -368,6 +368,13 @@ impl Outgoing {
         (&mut self.queues[index].queue, &mut self.logs)
     }
 
+    /// Takes `n` bytes off the front of a connection's queue: its peer has them for good.
+    #[inline]
+    pub fn consume(&mut self, index: u32, n: usize) {
+        self.queues[index].queue.consume(n, &mut self.logs);
+        self.settle(index);
+    }
+
     /// Gives an empty queue's buffer back to the pool. A queue that still holds something goes on naming the logs it
     /// has ranges of, so that a fan-out that is under way is stored once; those that do so for longest get copies when
     /// too much is kept for them ([`Outgoing::close_logs`]). The transport's driver calls it after a flush, or instead

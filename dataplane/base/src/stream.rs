@@ -171,6 +171,16 @@ pub trait ByteStreams {
     /// Sends from the queue as much as goes without waiting, taking off what is gone.
     fn transmit(&mut self, stream: StreamId, queue: &mut SendQueue, logs: &mut SharedLogs) -> Transmit;
 
+    /// Asks for what [`ByteStreams::transmit`] will touch of this stream, which will be called soon.
+    fn prefetch(&self, _stream: StreamId) {}
+
+    /// The token of the next stream whose peer has taken bytes for good that are still in its queue, and how many: the
+    /// driver takes them off. Asked after everything has been transmitted, which does the same. Who is not asked has
+    /// the queue transmitted once more for it.
+    fn next_acknowledged(&mut self) -> Option<(u64, usize)> {
+        None
+    }
+
     /// Ends a stream from this side; its queue has been transmitted, except for [`Ending::Abort`]. The
     /// stream's [`StreamEvent::Closed`] follows in every case, and no data any more.
     fn close(&mut self, stream: StreamId, how: Ending);

@@ -120,6 +120,12 @@ impl Wheel {
         true
     }
 
+    /// Asks for the timer of `index`, which will be wanted soon.
+    #[inline]
+    pub fn prefetch(&self, index: u32) {
+        self.nodes.prefetch(index);
+    }
+
     /// When the timer of `index` will fire, if it is armed.
     pub fn deadline(&self, index: u32) -> Option<Mono> {
         let node = self.nodes.get(index)?;

@@ -6,12 +6,15 @@ use std::ops::ControlFlow;
 use pelton_base::Key;
 
 use crate::broker::Broker;
-use crate::deliver::Terms;
+use crate::deliver::{Core, Terms};
 use crate::inflight::PacketClock;
 use crate::message::{Lazy, MessageId, Publication};
 use crate::peers::Settled;
-use crate::router::{FilterId, Options, TopicId, Wanted};
+use crate::router::{FilterId, Options, Subscriber, TopicId, Wanted};
 use crate::session::Mark;
+
+/// Subscribers that are looked ahead, once for their sessions and once more for their connections.
+const AHEAD: usize = 6;
 
 /// A session that gets a publication.
 #[derive(Clone, Debug)]
@@ -31,6 +34,23 @@ pub(crate) struct FanOut {
     next: usize,
     /// What is settled when all of it is.
     settle: Key,
+}
+
+impl Core {
+    /// Asks for the session of the subscriber at `at`, and for the connection of one that was asked for before.
+    #[inline]
+    fn ask_for(&self, subscribers: &[Subscriber], at: usize) {
+        if let Some(subscriber) = subscribers.get(at) {
+            self.sessions.prefetch(subscriber.session);
+        }
+        if let Some(subscriber) = at.checked_sub(AHEAD).and_then(|at| subscribers.get(at))
+            && let Some(session) = self.sessions.at(subscriber.session)
+        {
+            let link = session.link();
+            self.links.prefetch(link);
+            self.out.prefetch(link.index);
+        }
+    }
 }
 
 impl Broker {
@@ -68,7 +88,11 @@ impl Broker {
         self.deliveries_left -= count;
         let mut lazy = Lazy::new().to_many(subscribers.len());
         let at = self.core.clock.tick();
-        for subscriber in subscribers {
+        for nth in 0..2 * AHEAD {
+            self.core.ask_for(subscribers, nth);
+        }
+        for (nth, subscriber) in subscribers.iter().enumerate() {
+            self.core.ask_for(subscribers, nth + 2 * AHEAD);
             let options = subscriber.options;
             // [MQTT-3.8.3-3] No Local.
             if options.no_local() && self.core.is_publisher(subscriber.session, publication) {

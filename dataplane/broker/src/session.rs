@@ -1,6 +1,7 @@
 //! What outlives a connection: the session state of section 4.1, and the table of sessions of a shard.
 
 use hashbrown::{HashMap, HashTable};
+use pelton_base::mem::prefetch;
 use pelton_base::{Chunks, Few, HashKey, Key, Text, Wall};
 use pelton_mqtt::PacketId;
 use pelton_storage_ops::SessionId;
@@ -350,6 +351,15 @@ impl Sessions {
             entry.remove();
         }
         Some(session)
+    }
+
+    /// Asks for what a delivery touches of the session at `index`, which will be wanted soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, index: u32) {
+        if let Some(session) = self.sessions.get(index) {
+            prefetch(&session.whereabouts);
+            prefetch(&session.flags);
+        }
     }
 
     /// The session under `key`.

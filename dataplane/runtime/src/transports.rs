@@ -219,6 +219,25 @@ impl ByteStreams for Transports {
     }
 
     #[inline]
+    fn upcoming(&self, ahead: usize) -> Option<u64> {
+        // Before the sockets are through that of the first device is wanted next.
+        self.devices.get(self.at.saturating_sub(1))?.stack.upcoming(ahead)
+    }
+
+    #[inline]
+    fn prefetch(&self, stream: StreamId) {
+        let (at, stream) = inner(stream);
+        if let Some(device) = at.checked_sub(1).and_then(|at| self.devices.get(at)) {
+            device.stack.prefetch(stream);
+        }
+    }
+
+    #[inline]
+    fn next_acknowledged(&mut self) -> Option<(u64, usize)> {
+        self.devices.iter_mut().find_map(|device| device.stack.next_acknowledged())
+    }
+
+    #[inline]
     fn recycle(&mut self, chunk: Chunk) {
         match chunk {
             Chunk::Read(chunk) => self.sockets.recycle(chunk),

@@ -127,6 +127,7 @@ impl<T: ByteStreams> Shard<T> {
         if self.feed_starved() {
             self.flush();
         }
+        self.take_acknowledged();
         self.end_last_words();
         self.transport.end_turn();
         let mut woken = self.mesh.exchange(&mut self.broker.peers);
@@ -651,11 +652,32 @@ impl<T: ByteStreams> Shard<T> {
     fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         self.broker.out().take_dirty(&mut dirty);
-        for &index in &dirty {
-            self.flush_index(index);
+        for at in 0..dirty.len() + 2 * AHEAD {
+            // Three steps: the connection, whose stream it is, and the sending itself.
+            if let Some(&index) = dirty.get(at) {
+                self.conns.prefetch(index);
+            }
+            if let Some(&index) = at.checked_sub(AHEAD).and_then(|at| dirty.get(at))
+                && let Some(Some(conn)) = self.conns.get(index)
+            {
+                self.transport.prefetch(conn.stream);
+            }
+            if let Some(&index) = at.checked_sub(2 * AHEAD).and_then(|at| dirty.get(at)) {
+                self.flush_index(index);
+            }
         }
         self.broker.out().close_logs();
         self.dirty = dirty;
+    }
+
+    /// What peers have acknowledged is taken off, where nothing was sent that took it along.
+    #[inline]
+    fn take_acknowledged(&mut self) {
+        while let Some((token, n)) = self.transport.next_acknowledged() {
+            let key = Key::from_u64(token);
+            debug_assert!(self.conn(key).is_some(), "a stream that is bound has a connection");
+            self.broker.out().consume(key.index, n);
+        }
     }
 
     #[inline]

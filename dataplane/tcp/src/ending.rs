@@ -86,6 +86,7 @@ impl<P: Port> Tcp<P> {
             }
             self.cold.put(cold);
         }
+        // Where it stands among the soon it is looked over.
         let hot = &self.tcbs[index];
         if hot.facts.has(Facts::WHEEL) {
             self.wheel.clear(index);

@@ -57,6 +57,7 @@ pub mod segment;
 mod seq;
 mod settings;
 mod socket;
+mod soon;
 mod stack;
 mod streams;
 mod tables;

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use hashbrown::HashMap;
-use pelton_base::mem::prefetch;
 use pelton_base::{Counters, HashKey, Key, Mono, Rng, StreamEnd, StreamId, Wheel};
 use pelton_packet::parse::{ICMP, ICMPV6, TCP};
 use pelton_packet::{Datagram, Frame, Interface, Link, PacketDrop, Parsed, Port, parse, responder};
@@ -20,6 +19,7 @@ use crate::relay::{MovedTable, Relays};
 use crate::search::Searches;
 use crate::segment::Segment;
 use crate::settings::{Secrets, Settings};
+use crate::soon::Soon;
 use crate::tables::{Links, Locals, Remotes, Tcbs, end_word};
 use crate::tcb::Facts;
 use crate::time_wait::TimeWaits;
@@ -29,6 +29,8 @@ use crate::tuple::{Tuple, TupleKey};
 const BURST: usize = 64;
 /// Timers fired in one turn.
 const TIMERS_A_TURN: usize = 256;
+/// Timers that are looked ahead, so that their connections have come by when they fire.
+const TIMERS_AHEAD: usize = 8;
 /// How soon to try again to send what found no frame or no room.
 const RETRY_US: u64 = 1_000;
 
@@ -134,6 +136,7 @@ pub struct Tcp<P: Port> {
     pub(crate) half_open: HalfOpens,
     pub(crate) time_waits: TimeWaits,
     pub(crate) wheel: Wheel,
+    pub(crate) soon: Soon,
     /// Delayed ACKs, in order: the delay is constant.
     pub(crate) delayed: VecDeque<(Mono, Key)>,
     /// Connections to be looked at at the end of the turn.
@@ -225,6 +228,7 @@ impl<P: Port> Tcp<P> {
             ),
             time_waits: TimeWaits::new(settings.time_wait_max, settings.time_wait_ms),
             wheel: Wheel::new(now),
+            soon: Soon::new(now, settings.connections_max as usize * 2),
             delayed: VecDeque::new(),
             listed: Vec::new(),
             consume: Vec::new(),
@@ -395,9 +399,7 @@ impl<P: Port> Tcp<P> {
         }
         for segment in &seen {
             if let Some(Entry::Tcb(index)) = self.demux.candidate(segment.hash()) {
-                let hot = &self.tcbs[index];
-                prefetch(&hot.remote);
-                prefetch(&hot.cwnd);
+                self.tcbs.prefetch(index);
             }
         }
         for (segment, frame) in seen.iter().zip(frames.drain(..)) {
@@ -595,8 +597,17 @@ impl<P: Port> Tcp<P> {
         let mut due = std::mem::take(&mut self.due);
         self.more |= self.wheel.expire(self.now, TIMERS_A_TURN, &mut due);
         for index in due.drain(..) {
-            self.timer_fired(index);
+            self.wheel_fired(index);
         }
+        self.more |= self.soon.expire(self.now, TIMERS_A_TURN, &mut due);
+        for (at, &index) in due.iter().enumerate() {
+            if let Some(&next) = due.get(at + TIMERS_AHEAD) {
+                self.tcbs.prefetch(next);
+                self.wheel.prefetch(next);
+            }
+            self.soon_fired(index);
+        }
+        due.clear();
         self.due = due;
         for _ in 0..TIMERS_A_TURN {
             let Some(index) = self.half_open.due(self.now) else { break };
@@ -616,6 +627,7 @@ impl<P: Port> Tcp<P> {
         }
         [
             self.wheel.next_deadline(),
+            self.soon.next(),
             self.delayed.front().map(|&(due, _)| due),
             self.half_open.next_timeout(),
             self.time_waits.next_timeout(),
@@ -669,7 +681,7 @@ pub struct Usage {
     pub cold: usize,
     /// Frames kept for reassembly.
     pub kept_frames: usize,
-    /// Timers armed.
+    /// Timers of the wheel. Those of the next second go by themselves, wanted or not.
     pub timers: usize,
     /// Link address pairs.
     pub links: usize,

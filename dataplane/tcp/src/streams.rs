@@ -161,6 +161,32 @@ impl<P: Port> ByteStreams for Tcp<P> {
         if self.tcbs[index].facts.has(Facts::BLOCKED) { Transmit::Blocked } else { Transmit::Drained }
     }
 
+    #[inline]
+    fn prefetch(&self, stream: StreamId) {
+        self.tcbs.prefetch(Key::from_u64(stream.0).index);
+    }
+
+    #[inline]
+    fn next_acknowledged(&mut self) -> Option<(u64, usize)> {
+        while let Some(key) = self.consume.pop() {
+            let Some(index) = self.tcbs.live(key) else { continue };
+            let hot = &mut self.tcbs[index];
+            hot.facts.clear(Facts::CONSUME);
+            let acked = hot.snd_una.since(hot.queue_seq);
+            if acked == 0 || hot.facts.has(Facts::SERVICE.or(Facts::ORPHAN)) {
+                continue;
+            }
+            // Of what follows the last byte no account is kept here.
+            if !hot.facts.has(Facts::BOUND) || hot.facts.has(Facts::FIN_SENT) {
+                self.serve(index);
+                continue;
+            }
+            hot.queue_seq += acked;
+            return Some((hot.token, acked as usize));
+        }
+        None
+    }
+
     fn close(&mut self, stream: StreamId, how: Ending) {
         let Some(index) = self.owned(stream) else { return };
         let hot = &mut self.tcbs[index];

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use hashbrown::HashMap;
+use pelton_base::mem::prefetch;
 use pelton_base::{HashKey, Key};
 use pelton_packet::{Link, LinkKey};
 
@@ -60,6 +61,14 @@ impl Tcbs {
         hot.remote = self.free;
         self.free = index;
         self.used -= 1;
+    }
+
+    /// Asks for both lines of a block, which will be wanted soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, index: u32) {
+        let hot = &self.hot[index as usize];
+        prefetch(&hot.remote);
+        prefetch(&hot.cwnd);
     }
 
     pub(crate) fn key(&self, index: u32) -> Key {

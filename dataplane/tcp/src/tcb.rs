@@ -93,7 +93,7 @@ facts! {
     RECOVERY = 15,
     /// Recovery from a retransmission time-out.
     LOSS = 16,
-    /// The timer of the wheel is armed, for `wheel_at`.
+    /// The timer of the wheel is armed.
     WHEEL = 17,
     /// `linger_at` counts.
     LINGER = 18,
@@ -123,6 +123,8 @@ facts! {
     ANNOUNCED = 29,
     /// Its owner asks to be told if a silent peer is gone.
     WATCHED = 32,
+    /// It is to be looked at within the next second, at `fires_at_ms`.
+    SOON = 31,
 }
 
 impl Facts {
@@ -250,8 +252,8 @@ pub(crate) struct Hot {
     /// Since when nothing has been acknowledged that should be.
     pub(crate) stalled_ms: u32,
     pub(crate) linger_at_ms: u32,
-    /// When the wheel fires.
-    pub(crate) wheel_at_ms: u32,
+    /// When it is looked at next: by the list of [`Facts::SOON`] where it stands in it, else by the wheel.
+    pub(crate) fires_at_ms: u32,
     pub(crate) timer: Timer,
     /// Keep-alive probes since something came.
     pub(crate) probes: u8,

@@ -1,5 +1,6 @@
-//! The timer of a connection: one entry in the wheel for whichever of its deadlines is next. A deadline that moves
-//! later only changes a word; the entry fires at the old time, sees that, and moves itself.
+//! The timer of a connection: one entry for whichever of its deadlines is next, among those of the next second
+//! ([`Soon`](crate::soon::Soon)) or in the wheel; one of the wheel's stays there while a nearer one is in the other. A
+//! deadline that moves later only changes a word; the entry fires at the old time, sees that, and moves itself.
 
 use pelton_base::{Mono, StreamEnd};
 use pelton_packet::Port;
@@ -133,19 +134,48 @@ impl<P: Port> Tcp<P> {
     /// Has the wheel fire no later than the next deadline.
     pub(crate) fn arm(&mut self, index: u32) {
         let Some(at) = self.deadline(index) else { return };
+        let instant = self.instant(at);
         let hot = &mut self.tcbs[index];
-        if hot.facts.has(Facts::WHEEL) && !time_lt(at, hot.wheel_at_ms) {
+        if hot.facts.has(Facts::WHEEL.or(Facts::SOON)) && !time_lt(at, hot.fires_at_ms) {
             return;
         }
-        hot.facts.set(Facts::WHEEL);
-        hot.wheel_at_ms = at;
-        self.wheel.set(index, self.instant(at));
+        hot.fires_at_ms = at;
+        if self.soon.push(index, instant.as_ms()) {
+            hot.facts.set(Facts::SOON);
+        } else {
+            hot.facts.set(Facts::WHEEL);
+            self.wheel.set(index, instant);
+        }
     }
 
-    pub(crate) fn timer_fired(&mut self, index: u32) {
+    /// The wheel fires for a connection.
+    pub(crate) fn wheel_fired(&mut self, index: u32) {
+        // If it stands in the other list as well, that is later, and not meant any more.
+        self.tcbs[index].facts.clear(Facts::WHEEL.or(Facts::SOON));
+        self.timer_fired(index);
+    }
+
+    /// A connection comes up in the list of those to be looked at soon. It may be another's place by now, or have been
+    /// looked at before.
+    pub(crate) fn soon_fired(&mut self, index: u32) {
+        let hot = &mut self.tcbs[index];
+        let meant =
+            hot.generation & 1 == 1 && hot.facts.has(Facts::SOON) && has_come(hot.fires_at_ms, self.now_ms);
+        if !meant {
+            return;
+        }
+        hot.facts.clear(Facts::SOON);
+        if hot.facts.has(Facts::WHEEL)
+            && let Some(at) = self.wheel.deadline(index)
+        {
+            hot.fires_at_ms = at.as_ms() as u32;
+        }
+        self.timer_fired(index);
+    }
+
+    fn timer_fired(&mut self, index: u32) {
         let hot = &mut self.tcbs[index];
         debug_assert!(hot.generation & 1 == 1, "a timer of a live connection");
-        hot.facts.clear(Facts::WHEEL);
         if hot.timer != Timer::None && has_come(hot.timer_at_ms, self.now_ms) {
             let generation = hot.generation;
             match std::mem::take(&mut hot.timer) {
