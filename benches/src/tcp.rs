@@ -37,8 +37,10 @@ pub enum Case {
     Ack,
     /// The acknowledgement of a PINGRESP, and taking that off the queue.
     AckOfData,
-    /// PINGREQ in, PINGRESP out.
+    /// PINGREQ in, PINGRESP out, and its acknowledgement.
     Ping,
+    /// The same as far as PINGRESP.
+    PingAnswer,
     /// PUBLISH of 64 bytes that nobody gets.
     PublishIn,
     /// PUBLISH of 64 bytes and its delivery to one subscriber.
@@ -57,10 +59,11 @@ pub enum Case {
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Ack,
         Self::AckOfData,
         Self::Ping,
+        Self::PingAnswer,
         Self::PublishIn,
         Self::PublishToOne,
         Self::FanOut,
@@ -76,6 +79,7 @@ impl Case {
             Self::Ack => "ack, nothing new",
             Self::AckOfData => "ack of a response",
             Self::Ping => "ping",
+            Self::PingAnswer => "ping, without the last ack",
             Self::PublishIn => "publish in, 64 B",
             Self::PublishToOne => "publish in and out to one, 64 B",
             Self::FanOut => "delivery of 1 to 100, 64 B",
@@ -338,20 +342,20 @@ impl Bench {
                 }
                 measured(&mut || self.turn());
             }
-            Case::Ping | Case::AckOfData => {
+            Case::Ping | Case::PingAnswer | Case::AckOfData => {
                 self.pick();
                 self.pings();
-                if case == Case::Ping {
-                    measured(&mut || self.turn());
-                } else {
+                if case == Case::AckOfData {
                     self.turn();
+                } else {
+                    measured(&mut || self.turn());
                 }
                 self.acks();
-                let mut both = || {
+                if case == Case::PingAnswer {
                     self.turn();
-                    self.turn();
-                };
-                if case == Case::Ping { both() } else { measured(&mut both) }
+                } else {
+                    measured(&mut || self.turn());
+                }
             }
             Case::PublishIn => {
                 self.pick();

@@ -1,5 +1,5 @@
 //! What each path of our TCP costs in a whole shard: `cargo run --profile bench -p pelton-benches --bin tcp-cost
-//! [CONNECTIONS..]`. The median and the least of 15 samples, in nanoseconds for each operation; what makes the frames
+//! [CONNECTIONS..] [CASE..]`, a case by a part of its name. The median and the least of 15 samples, in nanoseconds for each operation; what makes the frames
 //! is not timed. The criterion suite `tcp` measures the same; this takes seconds.
 #![forbid(unsafe_code)]
 
@@ -26,7 +26,14 @@ fn sample(bench: &mut Bench, case: Case) -> f64 {
 }
 
 fn main() {
-    let mut sizes: Vec<u32> = std::env::args().skip(1).filter_map(|n| n.parse().ok()).collect();
+    let (mut sizes, mut names) = (Vec::new(), Vec::new());
+    for argument in std::env::args().skip(1) {
+        match argument.parse::<u32>() {
+            Ok(size) => sizes.push(size),
+            Err(_) => names.push(argument),
+        }
+    }
+    let wanted = |case: &Case| names.is_empty() || names.iter().any(|name| case.name().contains(&**name));
     if sizes.is_empty() {
         sizes = vec![HOT];
     }
@@ -34,7 +41,7 @@ fn main() {
         let mut bench = Bench::with_peers(size, 1 << 14);
         let mut cookies = Bench::with_peers(HOT.min(size), 0);
         for hot in if size > HOT { vec![HOT, size] } else { vec![size] } {
-            for case in Case::ALL {
+            for case in Case::ALL.into_iter().filter(wanted) {
                 let bench = if case == Case::SynCookie { &mut cookies } else { &mut bench };
                 bench.hot = hot.min(bench.connected());
                 let mut samples: Vec<f64> = (0..SAMPLES).map(|_| sample(bench, case)).collect();

@@ -11,10 +11,14 @@ const SHIFT: u32 = 9;
 const CHUNK: usize = 1 << SHIFT;
 const MASK: usize = CHUNK - 1;
 
+/// Its values begin with a cache line: those whose size divides one, or is some, share none they need not.
+#[repr(align(64))]
+struct Chunk<T>([T; CHUNK]);
+
 /// A growing table of values by index, 512 to a chunk. A chunk is made of default values, so that it is an array
 /// and only its own place in the table has to be checked when it is indexed.
 pub struct Chunks<T> {
-    chunks: Vec<Box<[T; CHUNK]>>,
+    chunks: Vec<Box<Chunk<T>>>,
     len: usize,
 }
 
@@ -45,13 +49,13 @@ impl<T> Chunks<T> {
     /// The value at `index`. Behind the last value there may be some defaults.
     #[inline]
     pub fn get(&self, index: u32) -> Option<&T> {
-        Some(&self.chunks.get((index >> SHIFT) as usize)?[index as usize & MASK])
+        Some(&self.chunks.get((index >> SHIFT) as usize)?.0[index as usize & MASK])
     }
 
     /// As [`Chunks::get`], mutable.
     #[inline]
     pub fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        Some(&mut self.chunks.get_mut((index >> SHIFT) as usize)?[index as usize & MASK])
+        Some(&mut self.chunks.get_mut((index >> SHIFT) as usize)?.0[index as usize & MASK])
     }
 
     /// Asks for the value at `index`, which will be wanted soon.
@@ -64,12 +68,12 @@ impl<T> Chunks<T> {
 
     /// All values, in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.chunks.iter().flat_map(|chunk| chunk.iter()).take(self.len)
+        self.chunks.iter().flat_map(|chunk| chunk.0.iter()).take(self.len)
     }
 
     /// As [`Chunks::iter`], mutable.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.chunks.iter_mut().flat_map(|chunk| chunk.iter_mut()).take(self.len)
+        self.chunks.iter_mut().flat_map(|chunk| chunk.0.iter_mut()).take(self.len)
     }
 }
 
@@ -84,9 +88,7 @@ impl<T: Default> Chunks<T> {
     /// Adds default values until `index` is one of them.
     pub fn grow_to(&mut self, index: u32) {
         while self.chunks.len() <= (index >> SHIFT) as usize {
-            let chunk: Vec<T> = std::iter::repeat_with(T::default).take(CHUNK).collect();
-            let Ok(chunk) = chunk.try_into() else { unreachable!("as long as a chunk") };
-            self.chunks.push(chunk);
+            self.chunks.push(Box::new(Chunk(std::array::from_fn(|_| T::default()))));
         }
         self.len = self.len.max(index as usize + 1);
     }
@@ -97,14 +99,14 @@ impl<T> Index<u32> for Chunks<T> {
 
     #[inline]
     fn index(&self, index: u32) -> &T {
-        &self.chunks[(index >> SHIFT) as usize][index as usize & MASK]
+        &self.chunks[(index >> SHIFT) as usize].0[index as usize & MASK]
     }
 }
 
 impl<T> IndexMut<u32> for Chunks<T> {
     #[inline]
     fn index_mut(&mut self, index: u32) -> &mut T {
-        &mut self.chunks[(index >> SHIFT) as usize][index as usize & MASK]
+        &mut self.chunks[(index >> SHIFT) as usize].0[index as usize & MASK]
     }
 }
 

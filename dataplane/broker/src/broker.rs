@@ -15,6 +15,7 @@ use crate::farewell::Farewells;
 use crate::fetch::{Fetch, LiveTopics, Sync};
 use crate::inflight::PacketClock;
 use crate::link::{Hold, Link, State, ended_by};
+use crate::links::Links;
 use crate::message::{Messages, Publisher};
 use crate::peers::{Fence, Outbox};
 use crate::persist::Persist;
@@ -163,7 +164,7 @@ impl Broker {
             deliveries_left: settings.fanout_per_turn,
             scratch: Scratch::default(),
             core: Core {
-                links: Slots::new(),
+                links: Links::default(),
                 sessions: Sessions::new(key),
                 messages: Messages::default(),
                 out: Outgoing::new(URGENT_BYTES),
@@ -177,6 +178,7 @@ impl Broker {
                 key,
                 settings,
                 mono,
+                mono_ms: mono.as_ms() as u32,
                 wall,
             },
         }
@@ -185,6 +187,7 @@ impl Broker {
     /// A turn begins: its time, and its share of deliveries.
     pub fn begin_turn(&mut self, mono: Mono, wall: Wall) {
         self.core.mono = mono;
+        self.core.mono_ms = mono.as_ms() as u32;
         self.core.wall = wall;
         self.deliveries_left = self.core.settings.fanout_per_turn;
     }
@@ -308,7 +311,7 @@ impl Broker {
         if let Some(hold @ (Hold::Subscribe | Hold::Claim | Hold::Storage)) = link.hold {
             return Handled::Hold(hold);
         }
-        link.last_packet = self.core.mono;
+        link.last_packet_ms = self.core.mono_ms;
         if let Err(error) = header.check(link.version) {
             return self.end_malformed(key, error);
         }

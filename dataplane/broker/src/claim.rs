@@ -11,7 +11,7 @@ use pelton_mqtt::ReasonCode;
 
 use crate::broker::Broker;
 use crate::counters::Ended;
-use crate::link::State;
+use crate::link::{NO_SHARD, State};
 use crate::peers::{Fence, Item, Reply};
 
 /// A connection that claims a client id.
@@ -155,7 +155,7 @@ impl Broker {
     pub(crate) fn claim_denied(&mut self, key: Key) {
         if let Some(link) = self.core.links.get_mut(key) {
             // Nothing is held that would have to be given back.
-            link.claimed_from = None;
+            link.claimed_from = NO_SHARD;
             self.end(key, Ended::TakenOver, None);
         }
     }
@@ -178,12 +178,12 @@ impl Broker {
     pub(crate) fn give_back(&mut self, key: Key, client_id: &str) {
         let Some(link) = self.core.links.get_mut(key) else { return };
         let published_far = std::mem::take(&mut link.published_far);
-        match link.claimed_from.take() {
-            Some(home) => {
+        match std::mem::replace(&mut link.claimed_from, NO_SHARD) {
+            home if home != NO_SHARD => {
                 let fence = self.peers.fence();
                 self.releases.push_back(Release { home, link: key, client_id: client_id.into(), fence });
             }
-            None if published_far && self.peers.shards() > 1 => {
+            _ if published_far && self.peers.shards() > 1 => {
                 let fence = self.peers.fence();
                 let hash = self.core.sessions.hash(client_id);
                 let holder = Claimant::Here(key);
@@ -202,7 +202,7 @@ impl Broker {
                     fence,
                 });
             }
-            None => {}
+            _ => {}
         }
     }
 

@@ -35,7 +35,6 @@ pub(crate) struct ConnectRequest {
     packet_bytes_max: u32,
     topic_alias_maximum: u16,
     wants_response_information: bool,
-    problem_information: bool,
     will: Option<Box<Will>>,
     user_name: Option<Box<str>>,
     /// The session that is being stored before CONNACK, and whether it was there before.
@@ -114,7 +113,7 @@ impl Broker {
         if home == self.me {
             self.claim_here(&client_id, Claimant::Here(key));
         } else {
-            link.claimed_from = Some(home);
+            link.claimed_from = home;
             let item = Item::Claim { link: key, client_id: client_id.len() as u16 };
             self.peers.send(home, item, &[client_id.as_bytes()]);
         }
@@ -214,7 +213,6 @@ impl Broker {
                 .unwrap_or(0)
                 .min(settings.topic_alias_out_maximum),
             wants_response_information: properties.request_response_information.unwrap_or(false),
-            problem_information: properties.request_problem_information.unwrap_or(true),
             will: connect.will.as_ref().map(|will| Box::new(Will::new(will, &mut self.scratch.forwarded))),
             user_name: connect.user_name.map(Into::into),
             session: Key::NONE,
@@ -304,16 +302,16 @@ impl Broker {
         let Some(session) = self.core.sessions.get_mut(session_key) else { return };
         debug_assert!(session.link().is_none(), "its former connection has left");
         session.connect(key);
+        let publisher = session.serial;
         self.core.census.online += 1;
         let Some(link) = self.core.links.get_mut(key) else { return };
         link.session = session_key;
+        link.publisher = publisher;
         link.state = State::Live;
         link.hold = None;
-        link.problem_information = request.problem_information;
         link.send_window = request.receive_maximum.max(1);
         link.packet_bytes_max = request.packet_bytes_max;
-        link.last_packet = self.core.mono;
-        link.alias_in_max = self.core.settings.topic_alias_maximum;
+        link.last_packet_ms = self.core.mono_ms;
         // [MQTT-3.1.2-22] One and a half times the Keep Alive.
         link.silence_ms_max = u32::from(request.keep_alive) * 1500;
         // [MQTT-3.1.2-27]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pelton_base::{HashKey, Key, Mono, Outgoing, Slots, Wall};
+use pelton_base::{HashKey, Key, Mono, Outgoing, Wall};
 use pelton_mqtt::{PacketId, PublishHead, QoS, Version};
 
 use crate::alias::Naming;
@@ -11,6 +11,7 @@ use crate::counters::{Dropped, Tally, Traffic};
 use crate::fetch::LiveTopics;
 use crate::inflight::{Delivery, PacketClock};
 use crate::link::Link;
+use crate::links::Links;
 use crate::message::{Lazy, MessageId, Messages, Publication};
 use crate::persist::Persist;
 use crate::queue::Queued;
@@ -22,7 +23,7 @@ use crate::shared::GroupRef;
 /// Connections, sessions and messages: what deliveries touch, apart from the router so that a list of
 /// subscribers can be walked meanwhile.
 pub(crate) struct Core {
-    pub(crate) links: Slots<Link>,
+    pub(crate) links: Links,
     pub(crate) sessions: Sessions,
     pub(crate) messages: Messages,
     pub(crate) out: Outgoing,
@@ -38,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) starved: Vec<Key>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) mono: Mono,
+    /// The same in milliseconds, cut to 32 bits.
+    pub(crate) mono_ms: u32,
     pub(crate) wall: Wall,
 }
 

@@ -54,10 +54,13 @@ impl Broker {
     }
 
     /// PINGREQ [MQTT-3.12.4-1].
+    #[inline]
     pub(crate) fn handle_ping(&mut self, key: Key, header: FixedHeader, body: &[u8]) -> Handled {
-        let version = self.core.links.get(key).map_or(Version::V311, |link| link.version);
-        if let Err(error) = pelton_mqtt::decode_from_client(version, header, body) {
-            return self.end_malformed(key, error);
+        if !body.is_empty() {
+            let version = self.core.links.get(key).map_or(Version::V311, |link| link.version);
+            if let Err(error) = pelton_mqtt::decode_from_client(version, header, body) {
+                return self.end_malformed(key, error);
+            }
         }
         self.core.tally.traffic.add(Traffic::ControlOut);
         self.core.out.append(key.index, |bytes| bytes.extend_from_slice(&pelton_mqtt::PINGRESP));

@@ -62,16 +62,19 @@ impl Broker {
             State::Live => {
                 // A connection held by us cannot be heard.
                 if link.hold.is_some_and(|hold| hold != Hold::Access) {
-                    link.last_packet = self.core.mono;
+                    link.last_packet_ms = self.core.mono_ms;
                 }
-                let silent_until = link.last_packet.plus_ms(u64::from(link.silence_ms_max));
-                if silent_until <= self.core.mono {
+                // A packet may have come at the end of its millisecond.
+                let silent_ms = self.core.mono_ms.wrapping_sub(link.last_packet_ms);
+                let Some(left_ms) =
+                    (link.silence_ms_max + 1).checked_sub(silent_ms).filter(|&left| left != 0)
+                else {
                     // [MQTT-3.1.2-22]
                     self.end(key, Ended::KeepAlive, Some(ReasonCode::KeepAliveTimeout));
                     return;
-                }
+                };
                 link.shrink();
-                self.link_timers.set(index, silent_until);
+                self.link_timers.set(index, self.core.mono.plus_ms(u64::from(left_ms)));
                 if let Some(session) = self.session_of(key) {
                     session.shrink();
                 }

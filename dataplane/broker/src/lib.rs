@@ -43,6 +43,7 @@ mod fetch;
 pub mod holdings;
 pub mod inflight;
 pub mod link;
+mod links;
 mod mesh;
 pub mod message;
 pub mod peers;

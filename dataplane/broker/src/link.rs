@@ -8,6 +8,7 @@ use pelton_mqtt::{PacketId, ReasonCode, Version};
 use crate::access::Question;
 use crate::alias::{AliasesIn, AliasesOut};
 use crate::connect::ConnectRequest;
+use crate::message::Publisher;
 use crate::router::TopicId;
 
 /// Where a connection stands.
@@ -61,40 +62,46 @@ pub(crate) struct LinkExtra {
     pub(crate) user_name: Option<Box<str>>,
 }
 
-/// A connection.
+/// A connection, in a cache line of its own: what its packets touch and nothing else has.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Link {
     /// The session it serves, [`Key::NONE`] before and after.
     pub(crate) session: Key,
+    /// Who its client's publishes are by: the serial number of its session.
+    pub(crate) publisher: Publisher,
+    /// Odd while the place in the table is taken; a stale key has an older one.
+    pub(crate) generation: u32,
     pub(crate) state: State,
     pub(crate) version: Version,
     pub(crate) hold: Option<Hold>,
     /// Something waits for room in what is queued to it; the shard says when there is some.
     pub(crate) starved: bool,
-    /// The client wants reason strings and user properties on any packet (Request Problem Information).
-    pub(crate) problem_information: bool,
     /// It published to other shards: its client id is given back only when they have it all.
     pub(crate) published_far: bool,
-    /// The client id was claimed from another shard.
-    pub(crate) claimed_from: Option<u16>,
+    /// The shard that the client id was claimed from, [`NO_SHARD`] for this one.
+    pub(crate) claimed_from: u16,
     /// One and a half keep-alive intervals, 0 for none.
     pub(crate) silence_ms_max: u32,
-    /// When the last packet came.
-    pub(crate) last_packet: Mono,
+    /// When the last packet came: the monotonic clock, cut to 32 bits.
+    pub(crate) last_packet_ms: u32,
     /// Largest packet the client takes.
     pub(crate) packet_bytes_max: u32,
     /// Deliveries of QoS 1 and 2 under way at once.
     pub(crate) send_window: u16,
     /// QoS 1 publishes taken and not yet acknowledged.
     pub(crate) unacknowledged: u16,
-    /// Topic aliases the client may set.
-    pub(crate) alias_in_max: u16,
     /// Hash of its client id under the process's key.
     pub(crate) client_hash: u64,
     /// The topic it published to last, which may have been forgotten or made another since.
     pub(crate) last_topic: TopicId,
     pub(crate) extra: Option<Box<LinkExtra>>,
 }
+
+const _: () = assert!(size_of::<Link>() == 64, "a connection is a cache line");
+
+/// No other shard.
+pub(crate) const NO_SHARD: u16 = u16::MAX;
 
 impl LinkExtra {
     /// Whether nothing in it is needed.
@@ -108,23 +115,29 @@ impl LinkExtra {
     }
 }
 
+impl Default for Link {
+    fn default() -> Self {
+        Self::new(Mono(0))
+    }
+}
+
 impl Link {
     pub(crate) fn new(now: Mono) -> Self {
         Self {
             session: Key::NONE,
+            publisher: Publisher::NOBODY,
+            generation: 0,
             state: State::New,
             version: Version::V311,
             hold: None,
             starved: false,
-            problem_information: true,
             published_far: false,
-            claimed_from: None,
+            claimed_from: NO_SHARD,
             silence_ms_max: 0,
-            last_packet: now,
+            last_packet_ms: now.as_ms() as u32,
             packet_bytes_max: u32::MAX,
             send_window: u16::MAX,
             unacknowledged: 0,
-            alias_in_max: 0,
             client_hash: 0,
             last_topic: TopicId::NONE,
             extra: None,

@@ -60,9 +60,7 @@ impl Broker {
             Ok(publish) => publish,
             Err(error) => return self.end_malformed(key, error),
         };
-        let client_hash = link.client_hash;
-        let Some(session) = self.core.sessions.get(link.session) else { return Handled::Ended };
-        let publisher = session.serial;
+        let (publisher, client_hash) = (link.publisher, link.client_hash);
         let publication = Publication {
             topic: publish.topic.as_bytes(),
             forwarded: b"",
@@ -89,9 +87,7 @@ impl Broker {
             Err(handled) => handled,
             Ok(topic) => {
                 let Some(link) = self.core.links.get(key) else { return Handled::Ended };
-                let client_hash = link.client_hash;
-                let Some(session) = self.core.sessions.get(link.session) else { return Handled::Ended };
-                let publisher = session.serial;
+                let (publisher, client_hash) = (link.publisher, link.client_hash);
                 let publication = Publication {
                     topic: topic.as_bytes(),
                     forwarded,
@@ -130,7 +126,7 @@ impl Broker {
         let Some(alias) = publish.properties.topic_alias() else { return Ok(publish.topic) };
         let Some(link) = self.core.links.get_mut(key) else { return Err(Handled::Ended) };
         // [MQTT-3.3.2-9]
-        if alias > link.alias_in_max {
+        if alias > self.core.settings.topic_alias_maximum {
             return Err(self.end(key, Ended::TopicAliasInvalid, Some(ReasonCode::TopicAliasInvalid)));
         }
         if publish.topic.is_empty() {

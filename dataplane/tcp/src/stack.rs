@@ -375,16 +375,17 @@ impl<P: Port> Tcp<P> {
         self.more = self.port.receive(self.now, BURST, &mut frames) == BURST;
         // Three passes, so that the table's line and the connection's lines are on their way while others are
         // worked on: at millions of connections each is a miss.
+        let mut plain_frames = 0;
         for frame in &frames {
             let segment = match Plain::read(frame, self.interface.mac) {
                 Some(plain) => {
                     let hash = self.hash_plain(&plain);
-                    self.count_in();
+                    plain_frames += 1;
                     Seen::Plain(plain, hash)
                 }
                 None => match Opening::read(frame, self.interface.mac) {
                     Some(opening) => {
-                        self.count_in();
+                        plain_frames += 1;
                         Seen::Opening(opening, self.hash_plain(&opening.plain))
                     }
                     None => self.read_other(frame, Way::Port),
@@ -393,6 +394,7 @@ impl<P: Port> Tcp<P> {
             self.demux.prefetch(segment.hash());
             seen.push(segment);
         }
+        self.counters.add_n(TcpCounter::SegmentsIn, plain_frames);
         for (frame, way) in std::mem::take(&mut self.relayed) {
             seen.push(self.read_other(&frame, way));
             frames.push(frame);

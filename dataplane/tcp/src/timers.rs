@@ -23,7 +23,10 @@ impl<P: Port> Tcp<P> {
         let hot = &mut self.tcbs[index];
         hot.timer = timer;
         hot.timer_at_ms = at_ms;
-        self.arm(index);
+        // The other deadlines have been seen to: one that is before what is armed cannot be.
+        if !hot.facts.has(Facts::WHEEL.or(Facts::SOON)) || time_lt(at_ms, hot.fires_at_ms) {
+            self.arm(index);
+        }
     }
 
     /// What the connection waits for now, after something was sent or acknowledged.
