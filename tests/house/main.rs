@@ -5,3 +5,4 @@ mod conformance;
 mod layering;
 mod packages;
 mod sources;
+mod tcp;

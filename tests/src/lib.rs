@@ -2,7 +2,7 @@
 //!
 //! | binary | what it holds |
 //! |---|---|
-//! | `house` | layering, `forbid(unsafe_code)`, the conformance table |
+//! | `house` | layering, `forbid(unsafe_code)`, the conformance tables |
 //! | `rules` | the rules of MQTT 3.1.1 and 5.0, against a running broker |
 //! | `interop` | clients of other projects, against the binary |
 //! | `durability` | the binary and its store, killed again and again under load |

@@ -13,7 +13,7 @@ use pelton_mqtt::{
 };
 use pelton_mqtt::{decode_from_server, frame};
 use pelton_packet::{Link, Port};
-use pelton_tcp::{ConnectError, Tcp};
+use pelton_tcp::Tcp;
 
 use crate::ends::Ends;
 use crate::figures::{Counts, Times};
@@ -207,7 +207,7 @@ impl<P: Port> Crowd<P> {
                     self.out.open(number);
                     self.opening += 1;
                 }
-                Err(ConnectError::InUse | ConnectError::TableFull | ConnectError::LinksFull) => {
+                Err(_) => {
                     client.stage = Stage::Gone;
                     self.counts.failed += 1;
                 }

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 /// A sum that has not been folded. Words are summed in the machine's byte order, which the one's complement sum
-/// does not mind (RFC 1071 2(B)); [`Sum::fold`] gives network order.
+/// does not mind (RFC 1071 2); [`Sum::fold`] gives network order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum(u64);
 
@@ -122,6 +122,7 @@ mod tests {
         !(sum as u16)
     }
 
+    // covers RFC 1071 2
     #[test]
     fn the_example_of_rfc_1071() {
         assert_eq!(Sum::ZERO.bytes(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]).fold(), !0xddf2);

@@ -52,7 +52,7 @@ pub fn write(
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let ip = &mut ip[..20];
             let [a, b] = ((20 + payload) as u16).to_be_bytes();
-            // Version and length, no DSCP; total length; identification; do not fragment.
+            // Version and length, no DSCP; total length; identification; do not fragment (RFC 1191 3); RFC 9293 3.9.2 MUST-49.
             ip[..12].copy_from_slice(&[0x45, ecn, a, b, 0, 0, 0x40, 0, HOPS, protocol, 0, 0]);
             ip[12..16].copy_from_slice(&source.octets());
             ip[16..20].copy_from_slice(&destination.octets());

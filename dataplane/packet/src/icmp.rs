@@ -12,7 +12,7 @@ use crate::parse::{Datagram, ICMP, ICMPV6, TCP};
 pub enum Complaint {
     /// It is too long for a link of this MTU. Zero from routers that do not say (RFC 1191 5).
     TooBig(u32),
-    /// It could not be delivered. RFC 5927 4: never believed at once.
+    /// It could not be delivered. RFC 5927 5: never believed at once.
     Unreachable,
 }
 
@@ -44,6 +44,7 @@ pub fn read(datagram: &Datagram, frame: &[u8]) -> Option<IcmpError> {
                     Complaint::TooBig(u32::from(u16::from_be_bytes([message[6], message[7]])))
                 }
                 (Icmpv4Message::DstUnreachable | Icmpv4Message::TimeExceeded, _) => Complaint::Unreachable,
+                // RFC 9293 3.9.2.2 MUST-55: source quench is one of these.
                 _ => return None,
             };
             let quoted = message.get(8..)?;
@@ -133,6 +134,7 @@ mod tests {
         read(&datagram, frame)
     }
 
+    // covers RFC 1191 4, RFC 4443 3.2, RFC 792, RFC 9293 3.9.2.2 MUST-54
     #[test]
     fn too_big_and_unreachable_name_the_segment() {
         for (v6, kind, code, word, complaint) in [
@@ -149,6 +151,7 @@ mod tests {
         }
     }
 
+    // covers RFC 9293 3.9.2.2 MUST-55
     #[test]
     fn what_is_damaged_cut_or_something_else_is_nothing() {
         for v6 in [false, true] {
@@ -158,6 +161,7 @@ mod tests {
             bad[at] ^= 1;
             assert_eq!(read_frame(&bad), None, "checksum");
             assert_eq!(read_frame(&message(v6, 128, 0, 0)), None, "a ping");
+            assert_eq!(read_frame(&message(v6, 4, 0, 0)), None, "source quench, over IPv4");
         }
     }
 }

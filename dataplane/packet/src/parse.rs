@@ -104,6 +104,7 @@ fn mac(bytes: &[u8]) -> MacAddress {
 fn ipv4(frame: &[u8], link: Link, start: usize) -> Result<Datagram, PacketDrop> {
     let packet = &frame[start..];
     let (fixed, _) = packet.split_first_chunk::<20>().ok_or(PacketDrop::Truncated)?;
+    // RFC 1122 3.2.1.8, RFC 9293 3.9.2 MUST-50: options are passed over.
     let header_bytes = usize::from(fixed[0] & 0xf) * 4;
     if fixed[0] >> 4 != 4 || header_bytes < 20 {
         return Err(PacketDrop::BadIpHeader);
@@ -198,6 +199,7 @@ fn extension(protocol: u8, payload: &[u8]) -> Result<Option<usize>, PacketDrop> 
             }
             Ok(Some(len))
         }
+        // RFC 8200 4.5.
         FRAGMENT => Err(PacketDrop::Fragment),
         _ => Ok(None),
     }
@@ -252,6 +254,7 @@ mod tests {
         }
     }
 
+    // covers RFC 1191 3, RFC 6864 4.1
     #[test]
     fn what_is_written_is_read_and_padding_is_not_payload() {
         for (source, destination) in [("10.0.0.1", "10.0.0.2"), ("fe80::1", "2001:db8::2")] {
@@ -263,10 +266,19 @@ mod tests {
                 assert_eq!(got.destination, destination.parse::<IpAddr>().unwrap());
                 assert_eq!((got.link.vlan, got.protocol), (vlan, TCP));
                 assert_eq!(got.payload(&bytes), b"payload");
+                if source.contains('.') {
+                    let at = usize::from(got.header);
+                    assert_eq!(
+                        bytes[at + 4..at + 8],
+                        [0, 0, 0x40, 0],
+                        "no identification; not to be fragmented"
+                    );
+                }
             }
         }
     }
 
+    // covers RFC 1122 3.2.1.2, 3.2.1.3, RFC 4291 2.5.2
     #[test]
     fn fragments_and_damage_are_refused() {
         let good = frame("10.0.0.1", "10.0.0.2", None, b"payload");
@@ -294,6 +306,19 @@ mod tests {
         }
     }
 
+    // covers RFC 1122 3.2.1.8, RFC 9293 3.9.2 MUST-50
+    #[test]
+    fn options_of_ip_are_passed_over() {
+        let mut bytes = frame("10.0.0.1", "10.0.0.2", None, b"....payload");
+        // The first four bytes of the payload become a router alert.
+        bytes[34..38].copy_from_slice(&[0x94, 4, 0, 0]);
+        bytes[14] = 0x46;
+        bytes[24..26].fill(0);
+        let sum = Sum::ZERO.bytes(&bytes[14..38]).fold();
+        bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+        assert_eq!(datagram(&bytes).payload(&bytes), b"payload");
+    }
+
     /// An IPv6 packet with `n` destination-options headers, each with one option of `kind`.
     fn extended(n: usize, kind: u8) -> Vec<u8> {
         let mut payload = Vec::new();
@@ -309,6 +334,7 @@ mod tests {
         bytes
     }
 
+    // covers RFC 8200 4.1, 4.2, 4.4
     #[test]
     fn extension_headers_are_followed_so_far_and_no_farther() {
         for n in 0..=EXTENSIONS_MAX {
@@ -318,6 +344,12 @@ mod tests {
         }
         assert_eq!(parse(&extended(EXTENSIONS_MAX + 1, 1)), Err(PacketDrop::TooManyExtensions));
         assert_eq!(parse(&extended(1, 0x80)), Err(PacketDrop::BadExtension));
+        for (left, read) in [(0, true), (1, false)] {
+            let mut routed = extended(1, left);
+            routed[14 + 6] = 43;
+            routed[14 + 40 + 3] = left;
+            assert_eq!(parse(&routed).is_ok(), read, "a routing header with {left} segments left");
+        }
         let mut fragment = extended(1, 1);
         fragment[14 + 6] = 44;
         assert_eq!(parse(&fragment), Err(PacketDrop::Fragment));

@@ -179,6 +179,7 @@ mod tests {
         bytes
     }
 
+    // covers RFC 826, RFC 5227 2.1.1
     #[test]
     fn arp_is_answered_for_our_address_alone() {
         let link = Link { source: THEM, destination: MacAddress::BROADCAST, vlan: Some(7) };
@@ -196,6 +197,9 @@ mod tests {
         assert_eq!(source_protocol_addr.octets(), [10, 0, 0, 1]);
         assert_eq!(arp(&interface(), link, &arp_request([10, 0, 0, 2]), &mut into), None);
         assert_eq!(arp(&interface(), link, &[0; 5], &mut into), None);
+        let mut probe = arp_request([10, 0, 0, 1]);
+        probe[14..18].fill(0);
+        assert!(arp(&interface(), link, &probe, &mut into).is_some(), "from who has no address yet");
     }
 
     fn datagram(bytes: &[u8]) -> Datagram {
@@ -205,6 +209,7 @@ mod tests {
         }
     }
 
+    // covers RFC 1122 3.2.2.6
     #[test]
     fn a_ping_comes_back() {
         let link = Link { source: THEM, destination: interface().mac, vlan: None };
@@ -227,6 +232,7 @@ mod tests {
         }
     }
 
+    // covers RFC 4861 7.1.1, 7.1.2
     #[test]
     fn a_neighbour_is_told_our_address() {
         let (us, them): (Ipv6Address, Ipv6Address) = ("fe80::1".parse().unwrap(), "fe80::9".parse().unwrap());

@@ -21,6 +21,7 @@ impl<P: Port> Tcp<P> {
     pub(crate) fn acknowledged(&mut self, index: u32, segment: &Segment) {
         let hot = &mut self.tcbs[index];
         let (una, ack) = (hot.snd_una, segment.ack);
+        // RFC 9293 3.1 MUST-1, REC-1.
         let window = segment.window;
         let advances = una.lt(ack);
         let same_window = window == hot.window;
@@ -82,7 +83,7 @@ impl<P: Port> Tcp<P> {
         let mut delivered = acked;
         if hot.cold == NO_COLD {
             if !hot.facts.has(Facts::RETRANSMITTED) {
-                // All that is under way was sent at one time.
+                // RFC 6298 3, RFC 9293 3.8.1 MUST-18. All that is under way was sent at one time.
                 rtt_us = Some(now_us.wrapping_sub(hot.sent_us));
             }
         } else if let Some(cold) = self.cold.get_mut(hot.cold) {
@@ -171,12 +172,12 @@ impl<P: Port> Tcp<P> {
             self.enter_recovery(index, Some(front), delivered, 0);
             self.proportion(index, News { delivered, safe: false });
         } else if hot.facts.has(Facts::BLOCKED) {
-            // RFC 3042: limited transmit.
+            // RFC 3042 2: limited transmit.
             self.serve(index);
         }
     }
 
-    /// A duplicate acknowledgement with SACK blocks.
+    /// A duplicate acknowledgement with SACK blocks, RFC 5681 4.3.
     fn selective(&mut self, index: u32, segment: &Segment) {
         let now_us = self.now_us;
         if self.tcbs[index].cold != NO_COLD {

@@ -25,7 +25,7 @@ impl Hot {
         (INITIAL_SEGMENTS * size).min(INITIAL_BYTES.max(2 * size))
     }
 
-    /// RFC 6298 2: a measurement.
+    /// RFC 6298 2.2, 2.3, 4: a measurement.
     #[inline]
     pub(crate) fn measured(&mut self, rtt_us: u32) {
         // A minute and more is no round trip but a clock that wrapped.
@@ -43,11 +43,12 @@ impl Hot {
         }
     }
 
-    /// The retransmission time-out without back-off, RFC 6298 2.
+    /// The retransmission time-out without back-off, RFC 6298 2.1, 2.4, 2.5.
     #[inline]
     pub(crate) fn rto_base_ms(&self, settings: &Settings) -> u32 {
         if self.srtt_us == 0 {
-            return settings.rto_initial_ms;
+            // RFC 6298 5.7: what a lost SYN left, see `start_windows`.
+            return settings.rto_initial_ms.max(self.rttvar_us / 1_000);
         }
         let rto_us = self.srtt_us.saturating_add((4 * u64::from(self.rttvar_us)).min(1 << 31) as u32);
         (rto_us.div_ceil(1_000)).clamp(settings.rto_min_ms, settings.rto_max_ms)
@@ -93,7 +94,7 @@ impl Hot {
             // RFC 3465 2.2, RFC 9406 4.2.
             delivered.min(segments * size)
         } else {
-            // RFC 5681 3.1 equation 3, for the bytes that have arrived.
+            // RFC 3465 2.1, RFC 5681 3.1 equation 3, for the bytes that have arrived.
             (u64::from(delivered.min(self.cwnd)) * u64::from(size) / u64::from(self.cwnd)).max(1) as u32
         };
         self.cwnd = self.cwnd.min(WINDOW_MAX);
@@ -187,7 +188,7 @@ mod tests {
         assert_eq!(Hot { mss: 8960, ..hot() }.initial_window(), 17_920);
     }
 
-    // covers RFC 6298 2.2, 2.3, 2.4, 5.5
+    // covers RFC 6298 2.1, 2.2, 2.3, 2.5, 4, 5.5
     #[test]
     fn the_time_out_follows_the_round_trips() {
         let settings = Settings::default();
@@ -209,7 +210,7 @@ mod tests {
         assert_eq!(near.rto_ms(&settings), 300, "the floor");
     }
 
-    // covers RFC 5681 3.1, RFC 3465 2.2, RFC 9406 4.2, RFC 7661 4.3
+    // covers RFC 5681 3.1, RFC 3465 2.1, 2.2, RFC 9406 4.2, RFC 7661 4.3
     #[test]
     fn the_window_grows_by_what_is_acknowledged_when_it_is_used() {
         let mut hot = hot();

@@ -7,7 +7,7 @@ counter_set! {
     pub enum TcpDrop {
         /// Sent to an Ethernet address that is not ours.
         OtherStation = "other_station",
-        /// An IP address or protocol that is not ours to answer.
+        /// An IP address or protocol that is not ours to answer, or a sender that can be none.
         NotForUs = "not_for_us",
         /// Shorter than its header says, or a header below the least.
         Malformed = "malformed",

@@ -1,5 +1,5 @@
 //! How connections end: closed by either side, reset, given up, and TIME-WAIT. RFC 9293 3.6, RFC 1122 4.2.2.13,
-//! RFC 1337.
+//! RFC 1337 3.
 //!
 //! The shard holds what is queued, so it is told that a connection is gone only when its data has arrived; the block
 //! stays on without an owner until its FIN and the peer's are through.
@@ -189,7 +189,7 @@ impl<P: Port> Tcp<P> {
             return;
         }
         if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) {
-            // RFC 6191 2, RFC 1122 4.2.2.13: a new connection, if its segments cannot be taken for old ones.
+            // RFC 6191 2, RFC 9293 3.6.1 SHLD-4, RFC 1122 4.2.2.13: a new connection, if its segments cannot be taken for old ones.
             let newer = match (kept.stamps, segment.options.timestamps) {
                 (Some((recent, _)), Some((stamp, _))) => {
                     time_lt(recent, stamp) || kept.rcv_nxt.lt(segment.seq)

@@ -367,7 +367,7 @@ mod tests {
         );
     }
 
-    /// RFC 8985 6.2: what was sent a reordering window before something delivered is lost.
+    // covers RFC 8985 6.2 step 5
     #[test]
     fn losses_are_found_by_time() {
         let mut flight = flight(&[(100, 1_000), (100, 2_000), (100, 3_000)]);
@@ -384,6 +384,20 @@ mod tests {
         assert_eq!(flight.detect_losses(40_000, 0).0, 200);
     }
 
+    // covers RFC 8985 6.2 step 2
+    #[test]
+    fn what_was_sent_again_is_not_delivered_sooner_than_a_round_trip() {
+        let mut flight = flight(&[(100, 1_000), (100, 1_100)]);
+        flight.lose_until(Seq(100));
+        flight.resent(Seq(0), Seq(100), 9_000);
+        let mut soon = Flight { runs: flight.runs.clone(), ..Flight::default() };
+        soon.acknowledged(Seq(100), 10_000, 5_000);
+        assert_eq!(soon.detect_losses(10_000, 0), (0, None), "it may have been the first that arrived");
+        flight.acknowledged(Seq(100), 15_000, 5_000);
+        assert_eq!(flight.detect_losses(15_100, 0), (100, None), "what was sent before it is lost");
+    }
+
+    // covers RFC 8985 6.2 step 3
     #[test]
     fn late_arrivals_show_reordering() {
         let mut flight = flight(&[(100, 1_000), (100, 2_000)]);

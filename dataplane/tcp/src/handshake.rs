@@ -1,7 +1,7 @@
 //! How connections begin: SYNs to a listener (RFC 9293 3.10.7.2), half-open ones by record or cookie (RFC 4987),
 //! active opens (RFC 9293 3.10.7.3).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use pelton_base::{Mono, StreamEnd, StreamId};
 use pelton_packet::{Frame, Link, Port};
@@ -19,11 +19,13 @@ use crate::tables::Local;
 use crate::tcb::{Facts, Hot, State, Timer};
 use crate::tuple::Tuple;
 
-/// The segment size of a peer that names none, RFC 9293 3.7.1 MUST-15, RFC 8200 8.3.
+/// The segment size of a peer that names none, RFC 9293 3.7.1 MUST-15.
 const MSS_DEFAULT_V4: u16 = 536;
 const MSS_DEFAULT_V6: u16 = 1220;
 /// The least segment size a peer is taken at its word with: below, headers are all there is.
 const MSS_MIN: u16 = 64;
+/// The time-out after a SYN had to be sent again, until a round trip is measured, RFC 6298 5.7.
+const LOST_SYN_TIME_OUT_US: u32 = 3_000_000;
 /// After the last cookie an ACK may be one of it for so long.
 const COOKIE_LIFE_MS: u64 = 128_000;
 
@@ -34,6 +36,8 @@ pub enum ConnectError {
     TableFull,
     /// There is a connection between these two ends.
     InUse,
+    /// The remote address is no host's.
+    NoHost,
     /// No entry is left for the link.
     LinksFull,
 }
@@ -54,13 +58,14 @@ struct Beginning {
 }
 
 impl<P: Port> Tcp<P> {
-    /// The biggest segment this side takes, and the link carries.
+    /// The biggest segment this side takes, and the link carries: without headers of fixed length, options not counted
+    /// (RFC 9293 3.7.1 MUST-67, 3.7.3 SHLD-6, RFC 6691, RFC 8200 8.3).
     pub(crate) fn own_mss(&self, v4: bool) -> u16 {
         let headers = if v4 { 40 } else { 60 };
         self.port.caps().mtu - headers
     }
 
-    /// RFC 6528 3: a clock of 4 us and a keyed hash of the tuple.
+    /// RFC 6528 3, RFC 9293 3.4.1 MUST-8, MUST-9, SHLD-1: a clock of 4 us and a keyed hash of the tuple.
     fn initial_sequence(&self, tuple: &Tuple) -> Seq {
         Seq((self.now.0 / 4_000) as u32) + tuple.hash(self.keys.isn) as u32
     }
@@ -70,6 +75,7 @@ impl<P: Port> Tcp<P> {
         tuple.hash(self.keys.stamps) as u32
     }
 
+    /// RFC 9293 3.7.1 MUST-14, MUST-16: what the peer takes, but not more than the link does.
     pub(crate) fn agree(&self, offer: Offer, v4: bool) -> Agreed {
         let settings = &self.settings;
         let default = if v4 { MSS_DEFAULT_V4 } else { MSS_DEFAULT_V6 };
@@ -91,6 +97,13 @@ impl<P: Port> Tcp<P> {
     /// A segment that belongs to nothing.
     pub(crate) fn stray_segment(&mut self, arrival: &Arrival, frame: Frame) {
         let flags = arrival.segment.flags;
+        // RFC 9293 3.9.2.3 MUST-63: what is from one of our own addresses, or from nobody's, is nothing.
+        let remote = arrival.tuple.remote.ip();
+        if self.interface.has(remote) || !is_host(remote) {
+            self.drops.add(TcpDrop::NotForUs);
+            self.port.put(frame);
+            return;
+        }
         match arrival.way {
             Way::Relayed => {
                 // Its connection ended here, and the shard it came from has not heard of that yet.
@@ -131,7 +144,7 @@ impl<P: Port> Tcp<P> {
         self.port.put(frame);
     }
 
-    /// A reset to what nobody is there for, RFC 9293 3.10.7.1.
+    /// A reset to what nobody is there for, RFC 9293 3.10.7.1, 3.5.2.
     fn refuse(&mut self, arrival: &Arrival) {
         // RFC 1122 3.2.1.3, RFC 9293 3.9.2.3 MUST-57: what is for another address, or for a group, gets no answer.
         if !self.interface.has(arrival.tuple.local.ip()) {
@@ -165,7 +178,9 @@ impl<P: Port> Tcp<P> {
         self.send_segment(arrival.link, arrival.tuple.local, arrival.tuple.remote, &reset, |_| {});
     }
 
-    /// A SYN. `after`: sequence numbers up to here may have been used with this peer a moment ago.
+    /// A SYN, RFC 9293 3.10.7.2, 3.5. It touches no connection that is there, for such have entries of their own
+    /// (RFC 9293 3.9.1.1 MUST-41, MUST-42). `after`: sequence numbers up to here may have been used with this peer a
+    /// moment ago.
     pub(crate) fn listen_segment(&mut self, arrival: &Arrival, after: Option<Seq>) {
         let tuple = &arrival.tuple;
         let Some(local) = self.locals.find(tuple.local) else { return self.refuse(arrival) };
@@ -217,7 +232,8 @@ impl<P: Port> Tcp<P> {
         }
     }
 
-    /// The options of a SYN-ACK, RFC 7323 2.2, 3.2, RFC 2018 2: what the peer offered and is agreed to.
+    /// The options of a SYN-ACK, RFC 7323 2.2, 3.2, RFC 2018 2: what the peer offered and is agreed to. The segment size
+    /// is always named, and in SYNs alone (RFC 9293 3.7.1 SHLD-5, 3.2 MUST-65).
     fn syn_ack(
         &self,
         tuple: &Tuple,
@@ -416,6 +432,7 @@ impl<P: Port> Tcp<P> {
         }
     }
 
+    /// RFC 9293 3.8.3 MUST-22, MUST-23.
     pub(crate) fn half_open_due(&mut self, index: u32) {
         if self.half_open.may_resend(index) {
             self.half_open.resent(index, self.now);
@@ -426,6 +443,7 @@ impl<P: Port> Tcp<P> {
         }
     }
 
+    /// RFC 9293 3.5 MUST-11: one that was not opened from here leaves nothing.
     pub(crate) fn forget_half_open(&mut self, index: u32) {
         let record = *self.half_open.get(index);
         if let Some(home) = self.half_open_home(index) {
@@ -480,8 +498,8 @@ impl<P: Port> Tcp<P> {
 
     // ---- active opens --------------------------------------------------------------------------------------
 
-    /// Opens a connection from this side. [`StreamEvent::Opened`](pelton_base::StreamEvent::Opened) tells when it is
-    /// open (with the listener `u16::MAX`), [`StreamEvent::Closed`](pelton_base::StreamEvent::Closed) that it could
+    /// Opens a connection from this side (RFC 9293 3.9.1.1 MUST-43, MUST-45).
+    /// [`StreamEvent::Opened`](pelton_base::StreamEvent::Opened) tells when it is open (with the listener `u16::MAX`), [`StreamEvent::Closed`](pelton_base::StreamEvent::Closed) that it could
     /// not be, under the token that was given.
     ///
     /// # Errors
@@ -495,6 +513,10 @@ impl<P: Port> Tcp<P> {
         now: Mono,
     ) -> Result<StreamId, ConnectError> {
         self.set_time(now);
+        // RFC 9293 3.9.1.1 MUST-46.
+        if !is_host(remote.ip()) {
+            return Err(ConnectError::NoHost);
+        }
         let tuple = Tuple { local, remote };
         let hash = self.keys.demux.hash(&tuple);
         if self.demux.find(hash, |entry| self.is(entry, &tuple)).is_some() {
@@ -616,7 +638,7 @@ impl<P: Port> Tcp<P> {
             hot.snd_una = segment.ack;
             self.opened(index, resent);
         } else {
-            // Both have sent a SYN at once.
+            // RFC 9293 3.5 MUST-10: both have sent a SYN at once.
             hot.state = State::SynReceived;
             self.send_syn(index);
         }
@@ -660,10 +682,20 @@ impl Hot {
     }
 
     fn start_windows(&mut self, resent: bool) {
-        // RFC 5681 3.1: after a lost SYN the path is not trusted with more than a segment.
+        // RFC 5681 3.1, RFC 6928 2.1: after a lost SYN the path is not trusted with more than a segment.
         self.cwnd = if resent { self.payload_max() } else { self.initial_window() };
         self.ssthresh = u32::MAX;
+        if resent {
+            // RFC 6298 5.7. While there is no mean the variation is nothing but this.
+            self.rttvar_us = LOST_SYN_TIME_OUT_US;
+        }
     }
+}
+
+/// Whether an address may be one of another host, RFC 1122 3.2.1.3.
+const fn is_host(address: IpAddr) -> bool {
+    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    !broadcast && !address.is_multicast() && !address.is_unspecified() && !address.is_loopback()
 }
 
 /// Which listener an end belongs to; [`u16::MAX`] for ends of active opens.

@@ -85,7 +85,8 @@ impl<P: Port> Tcp<P> {
         Ok(part)
     }
 
-    /// First: the sequence number, after the time stamp (RFC 7323 5.3 R1).
+    /// RFC 9293 3.10.7.4 first: the sequence number, after the time stamp (RFC 7323 5.3 R1), which a reset does not need
+    /// (RFC 7323 5.2).
     #[inline]
     fn check_sequence(&mut self, index: u32, segment: &Segment) -> Result<Part, Stop> {
         let reset = segment.flags.has(Flags::RST);
@@ -110,7 +111,7 @@ impl<P: Port> Tcp<P> {
             (true, true) => start == next,
             // One beyond the last byte is let pass as well: the peer has filled the window and says something.
             (true, false) => next.le(start) && start.le(edge),
-            // RFC 9293 3.10.7.4: with the window closed what acknowledges or resets is still heard, its data is not.
+            // RFC 9293 3.4 MUST-66: with the window closed what acknowledges or resets is still heard, its data is not.
             (false, true) => start == next,
             (false, false) => start.lt(edge) && next.lt(end),
         };
@@ -164,7 +165,7 @@ impl<P: Port> Tcp<P> {
         }
     }
 
-    /// An ACK that makes the peer prove that it is one, RFC 5961 3 to 5, 7.
+    /// An ACK that makes the peer prove that it is one, RFC 5961 7, 10: not often, for one connection or all of them.
     pub(crate) fn challenge(&mut self, index: u32) {
         let half_second = (self.now_ms >> 9) as u8 | 1;
         let hot = &mut self.tcbs[index];
@@ -178,7 +179,7 @@ impl<P: Port> Tcp<P> {
         self.list(index);
     }
 
-    /// Second: RST.
+    /// RFC 9293 3.10.7.4 second: RST, with data or without (RFC 9293 3.5.3 SHLD-2, 3.6 MUST-12).
     #[inline]
     fn check_reset(&mut self, index: u32, segment: &Segment) -> Result<(), Stop> {
         if !segment.flags.has(Flags::RST) {
@@ -194,7 +195,7 @@ impl<P: Port> Tcp<P> {
         Err(Stop::Ended)
     }
 
-    /// Fourth: SYN. RFC 5961 4.2: whatever its sequence number.
+    /// RFC 9293 3.10.7.4 fourth: SYN. RFC 5961 4.2: whatever its sequence number.
     #[inline]
     fn check_syn(&mut self, index: u32, segment: &Segment) -> Result<(), Stop> {
         if !segment.flags.has(Flags::SYN) || self.tcbs[index].state == State::SynReceived {
@@ -204,7 +205,7 @@ impl<P: Port> Tcp<P> {
         Err(Stop::Dropped(TcpDrop::SynChallenged))
     }
 
-    /// Fifth: ACK.
+    /// RFC 9293 3.10.7.4 fifth: ACK.
     #[inline]
     fn check_ack(&mut self, index: u32, segment: &Segment) -> Result<(), Stop> {
         if !segment.flags.has(Flags::ACK) {
@@ -251,7 +252,8 @@ impl<P: Port> Tcp<P> {
         Ok(())
     }
 
-    /// Seventh: the data. (Sixth is urgent data, which is taken in line: nobody here reads it out of band.)
+    /// RFC 9293 3.10.7.4 seventh: the data. (RFC 9293 3.10.7.4 sixth, 3.8.5 MUST-30, MUST-31 is urgent data, which is taken in
+    /// line: nobody here reads it out of band.)
     #[inline]
     fn take_data(&mut self, index: u32, arrival: &Arrival, part: Part, mut frame: Frame) {
         if part.len == 0 && !part.fin {
@@ -272,7 +274,7 @@ impl<P: Port> Tcp<P> {
             && !hot.facts.has(Facts::GRACEFUL.or(Facts::HALF_OPEN))
             && part.len > 0
         {
-            // RFC 1122 4.2.2.13: nobody will read it, and the peer should know.
+            // RFC 1122 4.2.2.13, RFC 9293 3.6.1 MAY-1, SHLD-3: nobody will read it, and the peer should know.
             self.drops.add(TcpDrop::AfterClose);
             self.port.put(frame);
             self.reset_peer(index);
@@ -331,9 +333,9 @@ impl<P: Port> Tcp<P> {
         }
     }
 
-    /// RFC 5681 4.2, RFC 9293 3.8.6.3: every second segment is acknowledged, whatever its size (a device with small
+    /// RFC 5681 4.2, RFC 9293 3.8.6.3 SHLD-18, SHLD-19: every second segment is acknowledged, whatever its size (a device with small
     /// buffers sends two and waits), the first few and those after a loss at once, the rest within the delay. What is
-    /// behind an acknowledged pair in the same turn is acknowledged with it.
+    /// behind an acknowledged pair in the same turn is acknowledged with it (RFC 9293 3.10.7.4 MUST-58, MUST-59).
     #[inline]
     pub(crate) fn owe_ack(&mut self, index: u32) {
         let key = self.tcbs.key(index);
@@ -354,7 +356,7 @@ impl<P: Port> Tcp<P> {
         }
     }
 
-    /// Data that leaves a gap, fills one, or meets what is kept.
+    /// Data that leaves a gap, fills one, or meets what is kept, RFC 9293 3.10.7.4 SHLD-31.
     fn take_out_of_order(&mut self, index: u32, arrival: &Arrival, part: Part, frame: Frame) {
         let data = frame.start() + arrival.data + part.skip;
         let gap_filled = part.seq == self.tcbs[index].rcv_nxt;
@@ -477,7 +479,7 @@ impl<P: Port> Tcp<P> {
         delivered > 1 || self.cold_of(index).is_some_and(|cold| !cold.reassembly.is_empty())
     }
 
-    /// Eighth: FIN, in order.
+    /// RFC 9293 3.10.7.4 eighth: FIN, in order.
     fn take_fin(&mut self, index: u32) {
         let hot = &mut self.tcbs[index];
         hot.rcv_nxt += 1;

@@ -34,6 +34,7 @@ impl Limiter {
 mod tests {
     use super::*;
 
+    // covers RFC 5961 7, 10
     #[test]
     fn so_many_per_second_and_not_always_the_same() {
         let (mut limiter, mut rng) = (Limiter::new(100), Rng::with_seed(1));

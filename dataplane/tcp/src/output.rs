@@ -1,4 +1,4 @@
-//! Segments on their way out: what may be sent (RFC 9293 3.8.6.2.1, RFC 5681, RFC 6675), from the shard's queue, and
+//! Segments on their way out: what may be sent (RFC 9293 3.8.6.2.1, RFC 5681, RFC 6675 5), from the shard's queue, and
 //! the frames that carry it.
 
 use std::net::SocketAddr;
@@ -155,7 +155,7 @@ impl<P: Port> Tcp<P> {
     fn send_probe(&mut self, index: u32, queue: &SendQueue, logs: &SharedLogs) -> bool {
         let hot = &mut self.tcbs[index];
         if hot.facts.take(Facts::WINDOW_PROBE) {
-            // RFC 9293 3.8.6.1: one byte at least, the first that the peer does not have.
+            // RFC 9293 3.8.6.1 MUST-36: one byte at least, the first that the peer does not have.
             let queued = hot.queue_seq + queue.len() as u32;
             if hot.snd_una.lt(queued)
                 && !(hot.flight() > 0 && self.data_end(index) == self.tcbs[index].snd_una)
@@ -196,7 +196,8 @@ impl<P: Port> Tcp<P> {
         false
     }
 
-    /// What is lost, oldest first, as the window allows. Whether the port has no room.
+    /// What is lost, oldest first, as the congestion window allows: the peer took it for granted when its window was wider
+    /// (RFC 9293 3.8.6 SHLD-16). Whether the port has no room.
     fn send_lost(&mut self, index: u32, queue: &SendQueue, logs: &SharedLogs) -> bool {
         loop {
             let hot = &self.tcbs[index];
@@ -290,6 +291,7 @@ impl<P: Port> Tcp<P> {
         let (size, cwnd, idle) = (hot.payload_max(), hot.cwnd, hot.flight() == 0);
         let half_window = hot.snd_wnd_max() / 2;
         let edge = hot.snd_una + hot.snd_wnd();
+        // RFC 9293 3.8.6 MUST-34, SHLD-15: the edge may have gone back.
         let mut window = if next.lt(edge) { edge.since(next) } else { 0 };
         let pipe = self.pipe(index);
         let mut room = cwnd.saturating_sub(pipe);
@@ -306,6 +308,8 @@ impl<P: Port> Tcp<P> {
             if len == 0 || (len < size && len < unsent && len < half_window) || len > room {
                 break;
             }
+            // RFC 9293 3.9.1.2 MUST-60, MUST-61, SHLD-27, SHLD-28: all that may leave does, in segments as long as may be. It
+            // waits for no acknowledgement (RFC 9293 3.7.4 SHLD-7): the shard sends once a turn what has come together.
             let flags = if len == unsent { Flags::ACK.and(Flags::PSH) } else { Flags::ACK };
             let outgoing = Outgoing::new(next, flags, len as usize);
             if !self.send_from(index, &outgoing, |into| reader.read(into)) {
@@ -384,7 +388,7 @@ impl<P: Port> Tcp<P> {
         }
     }
 
-    /// A segment that the peer must answer, since it is outside of its window.
+    /// A segment that the peer must answer, since it is outside of its window; without data, RFC 9293 3.8.4 SHLD-12.
     pub(crate) fn send_keep_alive(&mut self, index: u32) {
         let seq = self.tcbs[index].snd_una.back(1);
         self.counters.add(TcpCounter::KeepAlives);
@@ -402,7 +406,8 @@ impl<P: Port> Tcp<P> {
         self.send_from(index, &outgoing, |_| {});
     }
 
-    /// The window to advertise, as in the header; moves the right edge by as much as is worth it.
+    /// The window to advertise, as in the header; moves the right edge by as much as is worth it, never back
+    /// (RFC 9293 3.8.6 SHLD-14).
     pub(crate) fn advertise(&mut self, index: u32) -> u16 {
         let hot = &mut self.tcbs[index];
         let scale = hot.receive_scale();
@@ -414,7 +419,7 @@ impl<P: Port> Tcp<P> {
         if hot.rcv_edge.lt(candidate) && candidate.since(hot.rcv_edge) >= worth {
             hot.rcv_edge = candidate;
         }
-        // Rounded up: the edge that was promised stays.
+        // RFC 7323 2.3: rounded up, the edge that was promised stays.
         let rounded = hot.rcv_edge.since(hot.rcv_nxt) + ((1 << scale) - 1);
         let field = (rounded >> scale).min(65_535);
         hot.rcv_edge = hot.rcv_edge.max(hot.rcv_nxt + (field << scale));

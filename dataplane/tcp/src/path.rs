@@ -1,4 +1,4 @@
-//! What the path to a peer carries: routers' words about segments that were too long (RFC 1191, RFC 8201), believed
+//! What the path to a peer carries (RFC 9293 3.7.2): routers' words about segments that were too long (RFC 1191, RFC 8201), believed
 //! only about segments under way (RFC 5927), and the suspicion that a router says nothing (RFC 2923 2.1).
 
 use std::net::SocketAddr;
@@ -14,14 +14,14 @@ use crate::stack::Tcp;
 use crate::tcb::{Facts, State};
 use crate::tuple::Tuple;
 
-/// The segment size that every IPv4 path carries (RFC 9293 3.7.1), and every IPv6 path (RFC 8200 5).
+/// The segment size that every IPv4 path carries (RFC 9293 3.7.1 MUST-15), and every IPv6 path (RFC 8200 5, RFC 8201 4).
 const MSS_FLOOR_V4: u16 = 536;
 const MSS_FLOOR_V6: u16 = 1220;
 /// Time-outs in a row with a long segment under way that make a black hole likely.
 const TIME_OUTS: u8 = 2;
 
 impl<P: Port> Tcp<P> {
-    /// A router or the peer's host complains about something that was sent.
+    /// A router or the peer's host complains about something that was sent, RFC 9293 3.9.2.2 MUST-54.
     pub(crate) fn complaint(&mut self, error: &IcmpError) {
         match self.subject(error.local, error.remote) {
             Some(index) => self.complaint_about(index, error),
@@ -56,7 +56,8 @@ impl<P: Port> Tcp<P> {
             return;
         }
         let Complaint::TooBig(mtu) = error.complaint else {
-            // RFC 9293 3.9.2.2 MUST-56: soft errors do not end a connection. Its time-outs do.
+            // RFC 9293 3.9.2.2 MUST-56, SHLD-26: soft errors do not end a connection. Its time-outs do. What are called
+            // hard ones are no better known to be true (RFC 5927 5).
             return;
         };
         let v6 = hot.facts.has(Facts::V6);
@@ -78,7 +79,7 @@ impl<P: Port> Tcp<P> {
         }
     }
 
-    /// A time-out: if what is longer than every path must carry vanishes again and again, shorter segments are tried.
+    /// RFC 4821 7.7, a time-out: if what is longer than every path must carry vanishes again and again, shorter segments are tried.
     pub(crate) fn suspect_black_hole(&mut self, index: u32) {
         let hot = &mut self.tcbs[index];
         if hot.backoff < TIME_OUTS {

@@ -184,6 +184,7 @@ impl<P: Port> Tcp<P> {
             return;
         }
         cold.probe_end = None;
+        // RFC 2883 5: what came twice had not been lost.
         if twice(segment).is_none() && !hot.recovering() && cold.prr.is_none() {
             self.reduce(index, u32::MAX, false);
             let hot = &mut self.tcbs[index];

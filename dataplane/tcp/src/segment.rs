@@ -1,4 +1,5 @@
-//! A TCP segment as it is on the wire: header and options, read and written. RFC 9293 3.1, RFC 7323, RFC 2018.
+//! A TCP segment as it is on the wire: header and options, read and written. RFC 9293 3.1, RFC 7323 2.2, 3.2,
+//! RFC 2018 2, 3.
 
 use std::net::IpAddr;
 
@@ -79,7 +80,7 @@ impl SackBlocks {
     }
 }
 
-/// The options of a segment. Unknown ones are passed over (RFC 9293 3.2 MUST-6).
+/// The options of a segment, whatever its flags. Unknown ones are passed over (RFC 9293 3.1 MUST-5, MUST-6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Maximum segment size.
@@ -135,7 +136,7 @@ impl Segment {
         if header < HEADER_BYTES || header > bytes.len() {
             return Err(TcpDrop::Malformed);
         }
-        // RFC 9293 3.1 MUST-3.
+        // RFC 9293 3.1 MUST-3, RFC 8200 8.1.
         if pseudo_header(source, destination, TCP, bytes.len()).bytes(bytes).fold() != 0 {
             return Err(TcpDrop::BadChecksum);
         }
@@ -171,6 +172,7 @@ impl Segment {
         bytes[12] = ((header / 4) << 4) as u8;
         bytes[13] = self.flags.0;
         bytes[14..16].copy_from_slice(&self.window.to_be_bytes());
+        // RFC 9293 3.1 MUST-2.
         bytes[16..20].fill(0);
         self.options.write(&mut bytes[HEADER_BYTES..header]);
         let sum = pseudo_header(source, destination, TCP, bytes.len()).bytes(bytes).fold();
@@ -182,7 +184,7 @@ impl Options {
     #[inline]
     pub(crate) fn parse(bytes: &[u8]) -> Self {
         // What every segment of a connection with timestamps has: two of no operation, and the option
-        // (RFC 7323 appendix A).
+        // (RFC 7323 A).
         if let &[1, 1, 8, 10, a, b, c, d, e, f, g, h] = bytes {
             let timestamps = Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
             return Self { timestamps, ..Self::default() };
@@ -192,6 +194,7 @@ impl Options {
 
     fn parse_any(mut bytes: &[u8]) -> Self {
         let mut options = Self::default();
+        // RFC 9293 3.1 MUST-4, 3.2 MUST-64: two have no length, and none need be aligned.
         while let [kind, rest @ ..] = bytes {
             match kind {
                 0 => break,
@@ -201,7 +204,7 @@ impl Options {
                 }
                 _ => {}
             }
-            // RFC 9293 3.1 MUST-7: a length that cannot be ends the list.
+            // RFC 9293 3.1 MUST-7, MUST-68: a length that cannot be ends the list.
             let Some(&len) = rest.first() else { break };
             let len = usize::from(len);
             if len < 2 || len > bytes.len() {
@@ -240,6 +243,7 @@ impl Options {
         mss + scale + timestamps + permitted + sack
     }
 
+    /// RFC 9293 3.1 MUST-69, RFC 7323 A: each is padded in front to a word, so that all of them end at one.
     fn write(&self, into: &mut [u8]) {
         let mut at = 0;
         let mut put = |bytes: &[u8]| {
@@ -276,8 +280,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn addresses() -> (IpAddr, IpAddr) {
-        ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap())
+    fn addresses(v6: bool) -> (IpAddr, IpAddr) {
+        let (a, b) = if v6 { ("fe80::1", "fe80::2") } else { ("10.0.0.1", "10.0.0.2") };
+        (a.parse().unwrap(), b.parse().unwrap())
     }
 
     fn option_strategy() -> impl Strategy<Value = Options> {
@@ -297,18 +302,22 @@ mod tests {
     }
 
     proptest! {
+        // covers RFC 9293 3.1, 3.1 MUST-2, MUST-3, MUST-5, MUST-69
+        // RFC 8200 8.1, RFC 2018 3
         #[test]
         fn what_is_written_is_read(options in option_strategy(), seq: u32, ack: u32, window: u16, flags: u8,
-                                   data in proptest::collection::vec(any::<u8>(), 0..50)) {
+                                   data in proptest::collection::vec(any::<u8>(), 0..50), v6: bool) {
             let mut segment = Segment { source: 1, destination: 2, seq: Seq(seq), ack: Seq(ack), window,
                                         flags: Flags(flags), options, header: 0, len: data.len() as u16 };
             segment.header = segment.header_bytes() as u8;
             let mut bytes = vec![0xaa; segment.header_bytes()];
             bytes.extend_from_slice(&data);
-            let (a, b) = addresses();
+            prop_assert_eq!(segment.header_bytes() % 4, 0);
+            let (a, b) = addresses(v6);
             segment.write(a, b, &mut bytes);
             prop_assert_eq!(Segment::parse(a, b, &bytes), Ok(segment));
             prop_assert_eq!(&bytes[segment.header_bytes()..], &data[..]);
+            prop_assert!(Segment::parse(a, a, &bytes).is_err(), "the addresses are covered too");
             // One bit anywhere: not the same segment any more.
             let bit = seq as usize % (bytes.len() * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
@@ -323,9 +332,11 @@ mod tests {
         }
     }
 
+    // covers RFC 9293 3.1 MUST-4, MUST-6, MUST-7, MUST-68, 3.2 MUST-64
+    // RFC 7323 2.3
     #[test]
     fn options_stand_anywhere_and_a_bad_length_ends_them() {
-        // RFC 9293 3.1: not aligned, unknown ones between, an end before the end.
+        // Not aligned, unknown ones between, an end before the end.
         let options = Options::parse(&[1, 30, 4, 9, 9, 2, 4, 5, 0xb4, 1, 3, 3, 20, 0, 4, 2]);
         assert_eq!(
             (options.mss, options.window_scale, options.sack_permitted),
@@ -334,5 +345,13 @@ mod tests {
         let options = Options::parse(&[4, 2, 2, 0, 5, 0xb4]);
         assert_eq!((options.sack_permitted, options.mss), (true, None));
         assert_eq!(Options::parse(&[2, 40, 5, 0xb4]), Options::default());
+    }
+    // covers RFC 7323 A
+    #[test]
+    fn time_stamps_are_aligned() {
+        let options = Options { timestamps: Some((1, 2)), ..Options::default() };
+        let mut bytes = vec![0; options.bytes()];
+        options.write(&mut bytes);
+        assert_eq!(bytes, [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2]);
     }
 }

@@ -70,6 +70,7 @@ pub(crate) const fn time_lt(a: u32, b: u32) -> bool {
 mod tests {
     use super::*;
 
+    // covers RFC 9293 3.4
     #[test]
     fn order_holds_over_the_wrap() {
         let (before, after) = (Seq(u32::MAX - 5), Seq(10));

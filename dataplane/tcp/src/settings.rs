@@ -30,15 +30,16 @@ pub struct Settings {
     /// The highest, RFC 6298 2.5.
     pub rto_max_ms: u32,
     /// How long data may stay unacknowledged, or the peer's window closed, before the connection is given up
-    /// (RFC 9293 3.8.3 R2, RFC 5482).
+    /// (RFC 9293 3.8.3 MUST-20, MUST-21, SHLD-11, RFC 5482).
     pub user_timeout_ms: u32,
-    /// How long an ACK waits to travel with data, RFC 9293 3.8.6.3.
+    /// How long an ACK waits to travel with data, RFC 9293 3.8.6.3 MUST-40.
     pub delayed_ack_ms: u32,
     /// The longest the peer is taken to delay its ACK when it has one segment to acknowledge.
     pub peer_ack_delay_ms: u32,
-    /// How long any connection must be silent before it is probed; zero for never. RFC 9293 3.8.4.
+    /// How long any connection must be silent before it is probed; zero for never.
+    /// RFC 9293 3.8.4 MUST-24, MUST-25, MUST-27.
     pub keep_alive_idle_ms: u32,
-    /// The same for connections whose owner asks for it.
+    /// The same for connections whose owner asks for it, RFC 9293 3.8.4 MUST-28.
     pub keep_alive_watched_ms: u32,
     /// The time between such probes.
     pub keep_alive_interval_ms: u32,
@@ -48,7 +49,7 @@ pub struct Settings {
     pub linger_ms: u32,
     /// How long FIN-WAIT-2 is kept once nobody owns the connection.
     pub fin_wait_2_ms: u32,
-    /// How long TIME-WAIT is kept (twice the maximum segment lifetime).
+    /// How long TIME-WAIT is kept (twice the maximum segment lifetime), RFC 9293 3.6.1 MUST-13.
     pub time_wait_ms: u32,
     /// How often a SYN-ACK is sent again.
     pub syn_ack_retries: u8,

@@ -206,6 +206,7 @@ impl<P: Port> Sockets<P> {
                 Ok(stream) => stream,
                 Err(ConnectError::InUse) if chosen.is_none() => continue,
                 Err(ConnectError::InUse) => return Err(SocketError::AddressInUse),
+                Err(ConnectError::NoHost) => return Err(SocketError::Unreachable),
                 Err(ConnectError::TableFull | ConnectError::LinksFull) => return Err(SocketError::Full),
             };
             self.tcp.keep_half_open(stream);
@@ -218,7 +219,7 @@ impl<P: Port> Sockets<P> {
         Err(SocketError::AddressInUse)
     }
 
-    /// An address of the interface of the remote's family, with the next port.
+    /// An address of the interface of the remote's family, with the next port (RFC 9293 3.9.1.1 MUST-44).
     fn next_local(&mut self, remote: SocketAddr) -> Result<SocketAddr, SocketError> {
         let same = |address: &&std::net::IpAddr| address.is_ipv4() == remote.is_ipv4();
         let address = self.tcp.interface.addresses.iter().find(same).ok_or(SocketError::Unreachable)?;
@@ -319,7 +320,7 @@ impl<P: Port> Sockets<P> {
     }
 
     /// Closes a socket. What was written is still sent; if something that came was not read, the peer is told by a
-    /// reset (RFC 1122 4.2.2.13), and so it is if it sends more.
+    /// reset (RFC 1122 4.2.2.13, RFC 9293 3.6.1 SHLD-3), and so it is if it sends more.
     ///
     /// # Errors
     /// [`SocketError::NoSuchSocket`].

@@ -172,7 +172,7 @@ impl Facts {
 }
 
 /// What the timer of a connection is for. Only one of these is wanted at a time (RFC 6298, RFC 8985 7.2,
-/// RFC 9293 3.8.6.1).
+/// RFC 9293 3.8.6.1 MUST-36).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Timer {

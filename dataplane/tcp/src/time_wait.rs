@@ -1,4 +1,4 @@
-//! TIME-WAIT: what is kept of a connection after it ended, so that its old segments do no harm (RFC 9293 3.4.2).
+//! TIME-WAIT: what is kept of a connection after it ended, so that its old segments do no harm (RFC 9293 3.6.1 MUST-13).
 //! A record, not a block; all wait equally long, so they stand in a queue.
 
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ pub(crate) struct TimeWait {
     /// The shard whose port the frames come in on, if it is another.
     pub(crate) home: Option<u16>,
     generation: u32,
-    /// Its wait began anew (RFC 9293 3.10.7.8: a FIN again): until then.
+    /// Its wait began anew (RFC 9293 3.10.7.4 eighth: a FIN again): until then.
     until: Mono,
 }
 

@@ -42,11 +42,12 @@ impl<P: Port> Tcp<P> {
             }
             return;
         }
+        // RFC 9293 3.8.6 MUST-35.
         if hot.window == 0 && matches!(hot.state, State::Established | State::CloseWait) {
             self.set_timer(index, Timer::Persist, now_ms.wrapping_add(rto_ms));
             return;
         }
-        // RFC 8985 7.2: not while a loss is being repaired, and one probe per silence.
+        // RFC 6298 5.3: from now on. RFC 8985 7.2: not while a loss is being repaired, and one probe per silence.
         let probe = !hot.recovering()
             && !hot.facts.has(Facts::PROBED.or(Facts::ORPHAN))
             && hot.state != State::SynSent
@@ -81,7 +82,7 @@ impl<P: Port> Tcp<P> {
         }
     }
 
-    /// Nothing is under way and what is queued may not leave: the window is probed, RFC 9293 3.8.6.1.
+    /// Nothing is under way and what is queued may not leave: the window is probed, RFC 9293 3.8.6.1 MUST-36, SHLD-29.
     pub(crate) fn rearm_blocked(&mut self, index: u32) {
         let hot = &mut self.tcbs[index];
         if hot.timer != Timer::Persist {
@@ -114,7 +115,7 @@ impl<P: Port> Tcp<P> {
         next
     }
 
-    /// When the peer is asked whether it is there. Not while something is under way: that asks too; nor while the
+    /// When the peer is asked whether it is there, RFC 9293 3.8.4 MUST-26. Not while something is under way: that asks too; nor while the
     /// shard holds the connection's data back.
     fn keep_alive_at(&self, index: u32) -> Option<u32> {
         let settings = &self.settings;
@@ -202,7 +203,7 @@ impl<P: Port> Tcp<P> {
             && has_come(at, self.now_ms)
         {
             let hot = &mut self.tcbs[index];
-            // RFC 9293 3.8.4.
+            // RFC 9293 3.8.4 MUST-29.
             if hot.probes >= self.settings.keep_alive_probes {
                 self.give_up(index);
                 return;
@@ -213,7 +214,8 @@ impl<P: Port> Tcp<P> {
         self.arm(index);
     }
 
-    /// Whether a connection has been without progress for too long; it is given up then.
+    /// Whether a connection has been without progress for too long; it is given up then (RFC 9293 3.8.3 MUST-20), and so is one
+    /// that answers and takes nothing (RFC 9293 3.8.6 SHLD-17, 3.8.6.1 MUST-37). RFC 9293 3.10.8.
     fn stalled(&mut self, index: u32) -> bool {
         let hot = &self.tcbs[index];
         let stalled_ms = self.now_ms.wrapping_sub(hot.stalled_ms);
@@ -230,7 +232,7 @@ impl<P: Port> Tcp<P> {
         self.end(index, StreamEnd::TimedOut);
     }
 
-    /// RFC 6298 5.4 to 5.7.
+    /// RFC 6298 5.4, 5.5, 5.6, RFC 9293 3.8.2 MUST-19.
     fn retransmission_due(&mut self, index: u32) {
         if self.stalled(index) {
             return;
@@ -257,6 +259,7 @@ impl<P: Port> Tcp<P> {
             cold.prr = None;
         }
         let hot = &mut self.tcbs[index];
+        // RFC 6582 4.
         hot.recover = hot.snd_max;
         hot.dup_acks = 0;
         hot.backoff = hot.backoff.saturating_add(1);
@@ -318,7 +321,7 @@ impl<P: Port> Tcp<P> {
         }
     }
 
-    /// RFC 9293 3.8.6.1: the window is probed, at growing intervals.
+    /// RFC 9293 3.8.6.1 SHLD-30: the window is probed, at growing intervals.
     fn persist_due(&mut self, index: u32) {
         if self.stalled(index) {
             return;

@@ -73,7 +73,7 @@ impl OwnHost {
         let addresses = Addresses { source: CLIENT_MAC, destination: SERVER_MAC, vlan: None };
         let stream = match self.tcp.connect(ends.0, ends.1, addresses, id, now) {
             Ok(stream) => stream,
-            Err(ConnectError::InUse) => return false,
+            Err(ConnectError::InUse | ConnectError::NoHost) => return false,
             Err(other) => unreachable!("a table for all clients: {other:?}"),
         };
         let slot = self.free.pop().unwrap_or_else(|| {

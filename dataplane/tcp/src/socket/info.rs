@@ -15,7 +15,7 @@ pub enum Phase {
     Disorder,
     /// It recovers from a loss that acknowledgements showed, RFC 5681 3.2.
     Recovery,
-    /// It recovers from a retransmission time-out, RFC 6298 5.
+    /// It recovers from a retransmission time-out, RFC 6298 5.4.
     Loss,
 }
 

@@ -115,7 +115,7 @@ fn data_goes_both_ways_and_both_close() {
     assert!(two.idle());
 }
 
-// RFC 9293 3.6: a user who has closed goes on receiving until the other side has closed, too.
+// covers RFC 9293 3.6
 #[test]
 fn a_connection_may_be_half_open_from_either_side() {
     let mut two = Two::new(&Settings::default());
@@ -176,7 +176,7 @@ fn a_full_buffer_has_the_writer_wait() {
     assert_eq!(read(&mut two.client, client).map(|bytes| bytes.len()), Ok(65_535 / 1_448 * 1_448));
 }
 
-// RFC 1122 4.2.2.13: who closes without having read everything resets.
+// covers RFC 1122 4.2.2.13, RFC 9293 3.6.1 SHLD-3
 #[test]
 fn what_was_not_read_is_a_reset() {
     let mut two = Two::new(&Settings::default());
@@ -190,6 +190,30 @@ fn what_was_not_read_is_a_reset() {
     assert_eq!(two.client.write(client, b"x"), Err(SocketError::BrokenPipe));
     two.client.close(client).unwrap();
     assert!(two.idle());
+}
+
+// covers RFC 9293 3.9.1.1 MUST-42, MUST-43, MUST-44, MUST-45, MUST-46, RFC 6335 6
+#[test]
+fn an_active_open_is_from_the_address_it_was_given() {
+    let mut two = Two::new(&Settings::default());
+    let listener = two.listener(4);
+    let given: SocketAddr = "10.0.0.2:777".parse().unwrap();
+    let (bound, free) = (two.client.socket(), two.client.socket());
+    two.client.bind(bound, given).unwrap();
+    let link = Link { source: CLIENT, destination: SERVER, vlan: None };
+    for socket in [bound, free] {
+        assert_eq!(two.client.connect(socket, server_address(), link), Err(SocketError::InProgress));
+    }
+    two.run(10);
+    let peers = [two.server.accept(listener).unwrap().1, two.server.accept(listener).unwrap().1];
+    assert_eq!(peers[0], given);
+    assert_eq!(peers[1].ip(), given.ip());
+    assert!(EPHEMERAL_PORTS.contains(&peers[1].port()));
+    for nobody in ["224.0.0.1:1", "255.255.255.255:1", "127.0.0.1:1", "0.0.0.0:1"] {
+        let socket = two.client.socket();
+        let refused = two.client.connect(socket, nobody.parse().unwrap(), link);
+        assert_eq!(refused, Err(SocketError::Unreachable), "{nobody}");
+    }
 }
 
 #[test]

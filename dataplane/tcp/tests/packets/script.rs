@@ -53,6 +53,10 @@ pub(crate) enum Step {
     Nothing,
     /// An ICMP message: the path carries so much; about the segment at this sequence number.
     TooBig(u32, u32),
+    /// Another: type and code, the word behind its checksum; about that segment.
+    Icmp(u8, u8, u32, u32),
+    /// A connection is opened from here.
+    Connect,
 }
 
 #[derive(Clone, Debug)]
@@ -103,6 +107,13 @@ fn step(line: &str) -> Option<Step> {
         "ended" => Step::Ended(rest.trim().to_owned()),
         "open" => Step::Open,
         "nothing" => Step::Nothing,
+        "connect" => Step::Connect,
+        "icmp" => {
+            let (kind, seq) = rest.split_once(" about ")?;
+            let mut words = kind.split_whitespace();
+            let mut word = || words.next()?.parse::<u32>().ok();
+            Step::Icmp(word()? as u8, word()? as u8, word()?, seq.trim().parse().ok()?)
+        }
         "too-big" => {
             let (mtu, seq) = rest.split_once(" about ")?;
             Step::TooBig(mtu.trim().parse().ok()?, seq.trim().parse().ok()?)

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use pelton_base::{ByteStreams, Ending, Mono, Outgoing, StreamEnd, StreamEvent, StreamId, Transmit};
-use pelton_packet::checksum::Sum;
+use pelton_packet::checksum::{Sum, pseudo_header};
 use pelton_packet::memory::{MemoryPort, MemorySettings, pair};
-use pelton_packet::parse::{ICMP, TCP};
+use pelton_packet::parse::{ICMP, ICMPV6, TCP};
 use pelton_packet::{Interface, Link, MacAddress, Parsed, headers, parse};
 use pelton_tcp::segment::{Flags, Options, SackBlocks, Segment};
 use pelton_tcp::{Congestion, Seq, Settings, Tcp, Usage};
@@ -19,15 +19,18 @@ const THEM: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
 /// The initial sequence number of the script's side: near the wrap, so that every script crosses it.
 const PEER_ISN: Seq = Seq(u32::MAX - 3);
 
-fn local() -> SocketAddr {
-    ([10, 0, 0, 1], 1883).into()
+fn local(v6: bool) -> SocketAddr {
+    let address = if v6 { IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 1]) } else { IpAddr::from([10, 0, 0, 1]) };
+    (address, 1883).into()
 }
 
-fn remote() -> SocketAddr {
-    ([10, 0, 0, 2], 4000).into()
+fn remote(v6: bool) -> SocketAddr {
+    let address = if v6 { IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 2]) } else { IpAddr::from([10, 0, 0, 2]) };
+    (address, 4000).into()
 }
 
 struct World {
+    v6: bool,
     tcp: Tcp<MemoryPort>,
     wire: MemoryPort,
     out: Outgoing,
@@ -49,6 +52,7 @@ struct World {
 }
 
 pub(crate) fn run(lines: &[Line]) -> Result<(), String> {
+    let mut v6 = false;
     let mut settings =
         Settings { connections_max: 16, half_open_max: 16, time_wait_max: 16, ..Settings::default() };
     for line in lines {
@@ -72,16 +76,18 @@ pub(crate) fn run(lines: &[Line]) -> Result<(), String> {
                     settings.congestion = if value == 0 { Congestion::Cubic } else { Congestion::NewReno }
                 }
                 "cold_max" => settings.cold_max = value,
+                "ipv6" => v6 = value != 0,
                 other => return Err(format!("no setting {other}")),
             }
         }
     }
     let (port, wire) = pair(MemorySettings { frames: 256, ..MemorySettings::default() });
-    let interface = Interface { mac: US, addresses: vec![local().ip()] };
+    let interface = Interface { mac: US, addresses: vec![local(v6).ip()] };
     let mut out = Outgoing::new(1 << 20);
     out.open(0);
     let mut world = World {
-        tcp: Tcp::new(port, interface, &[local().port()], settings, 7, Mono(0)),
+        v6,
+        tcp: Tcp::new(port, interface, &[local(v6).port()], settings, 7, Mono(0)),
         wire,
         out,
         now: Mono::from_ms(10_000),
@@ -186,9 +192,21 @@ impl World {
                     return Err(format!("{usage:?}"));
                 }
             }
-            Step::TooBig(mtu, seq) => {
-                self.too_big(*mtu, *seq);
+            Step::Icmp(kind, code, word, seq) => {
+                self.complain((*kind, *code), *word, *seq);
                 self.turn();
+            }
+            Step::TooBig(mtu, seq) => {
+                let kind = if self.v6 { (2, 0) } else { (3, 4) };
+                self.complain(kind, *mtu, *seq);
+                self.turn();
+            }
+            Step::Connect => {
+                let link = Link { source: US, destination: THEM, vlan: None };
+                let (from, to) = (local(self.v6), remote(self.v6));
+                self.stream = Some(self.tcp.connect(from, to, link, 0, self.now).expect("it is opened"));
+                self.tcp.end_turn();
+                self.collect();
             }
         }
         Ok(())
@@ -349,10 +367,10 @@ impl World {
             && blocks(&want.sack, Seq(0)) == blocks(&got.sack, PEER_ISN)
     }
 
-    fn frame(protocol: u8, from: IpAddr, body: &[u8]) -> Vec<u8> {
+    fn frame(protocol: u8, from: IpAddr, to: IpAddr, body: &[u8]) -> Vec<u8> {
         let link = Link { source: THEM, destination: US, vlan: None };
         let mut frame = vec![0; headers::bytes(link, from)];
-        headers::write(&mut frame, link, from, local().ip(), protocol, 0, body.len());
+        headers::write(&mut frame, link, from, to, protocol, 0, body.len());
         frame.extend_from_slice(body);
         frame
     }
@@ -371,8 +389,8 @@ impl World {
         }
         options.sack = sack;
         let segment = Segment {
-            source: remote().port(),
-            destination: local().port(),
+            source: remote(self.v6).port(),
+            destination: local(self.v6).port(),
             seq: PEER_ISN + written.seq,
             ack: written.ack.map_or(Seq(0), |ack| iss + ack),
             flags: written.flags,
@@ -389,22 +407,31 @@ impl World {
             let seq = written.seq + at as u32;
             byte(from.wrapping_add(at)) ^ if (forged.0..forged.1).contains(&seq) { 0xff } else { 0 }
         }));
-        segment.write(remote().ip(), local().ip(), &mut bytes);
-        self.wire.inject(&Self::frame(TCP, remote().ip(), &bytes));
+        let (from, to) = (remote(self.v6).ip(), local(self.v6).ip());
+        segment.write(from, to, &mut bytes);
+        self.wire.inject(&Self::frame(TCP, from, to, &bytes));
     }
 
-    fn too_big(&mut self, mtu: u32, seq: u32) {
-        let mut quoted = vec![0; 34];
-        headers::write(&mut quoted, Link::default(), local().ip(), remote().ip(), TCP, 0, 1_480);
+    /// An ICMP message about a segment of ours.
+    fn complain(&mut self, (kind, code): (u8, u8), word: u32, seq: u32) {
+        let (from, to) = (local(self.v6), remote(self.v6));
+        let mut quoted = vec![0; headers::bytes(Link::default(), from.ip())];
+        headers::write(&mut quoted, Link::default(), from.ip(), to.ip(), TCP, 0, 1_480);
         quoted.drain(..14);
-        quoted.extend_from_slice(&local().port().to_be_bytes());
-        quoted.extend_from_slice(&remote().port().to_be_bytes());
+        quoted.extend_from_slice(&from.port().to_be_bytes());
+        quoted.extend_from_slice(&to.port().to_be_bytes());
         quoted.extend_from_slice(&(self.iss.unwrap_or_default() + seq).0.to_be_bytes());
-        let mut body = vec![3, 4, 0, 0];
-        body.extend_from_slice(&mtu.to_be_bytes());
+        let mut body = vec![kind, code, 0, 0];
+        body.extend_from_slice(&word.to_be_bytes());
         body.extend_from_slice(&quoted);
-        let sum = Sum::ZERO.bytes(&body).fold();
+        let (router, protocol): (IpAddr, u8) = if self.v6 {
+            ([0xfe80, 0, 0, 0, 0, 0, 0, 9].into(), ICMPV6)
+        } else {
+            ([10, 9, 9, 9].into(), ICMP)
+        };
+        let sum = if self.v6 { pseudo_header(router, from.ip(), ICMPV6, body.len()) } else { Sum::ZERO };
+        let sum = sum.bytes(&body).fold();
         body[2..4].copy_from_slice(&sum.to_be_bytes());
-        self.wire.inject(&Self::frame(ICMP, IpAddr::from([10, 9, 9, 9]), &body));
+        self.wire.inject(&Self::frame(protocol, router, from.ip(), &body));
     }
 }
