@@ -35,7 +35,7 @@ use pelton_base::Rng;
 use pelton_broker::Settings;
 use pelton_packet::PacketDrop;
 use pelton_runtime::{
-    Backing, Fleet, Idle, InterfaceKind, InterfacePlan, Pages, Plan, Rung, StartError, XdpPlan,
+    Backing, BusyPoll, Fleet, Idle, InterfaceKind, InterfacePlan, Pages, Plan, Rung, StartError, XdpPlan,
 };
 use pelton_sockets::{Bind, SocketCounter};
 use pelton_storage_lmdb::StoreEvent;
@@ -206,7 +206,8 @@ fn xdp_kind(interface: &Interface, programs: &Programs, rungs: &[Rung]) -> Inter
             rx_entries: interface.ring_entries,
             tx_entries: interface.ring_entries,
             pages: Pages::HugeIfAny,
-            busy_poll: None,
+            busy_poll: (interface.busy_poll_us != 0)
+                .then_some(BusyPoll { poll_us: interface.busy_poll_us, budget: interface.busy_poll_budget }),
             steering: Arc::new(Attaching {
                 programs: programs.clone(),
                 hold: interface.hold,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 use pelton_base::TooBig;
+use pelton_ebpf_loader::Dropped;
 use pelton_runtime::{Fleet, Refused, Served, StartError};
 use pelton_shard::Command;
 use tracing::{error, info, warn};
@@ -94,6 +95,7 @@ pub(crate) fn run(
         let stored = || store.as_ref().map_or(StorageFigures::NONE, Store::figures);
         sys.publish_if_due(&fleet, stored, || programs.counts());
         tell_too_big(&fleet, &programs);
+        say_dropped(&programs);
         let until = Instant::now() + programs.look().unwrap_or(LOOK);
         match wishes.recv_deadline(sys.due().map_or(until, |due| due.min(until))) {
             Ok(Wish::Reload) => reload(&logging, load()),
@@ -209,6 +211,18 @@ fn reload(logging: &Logging, loaded: Result<Config, Vec<Problem>>) {
             }
             error!("SIGHUP: the configuration is wrong, nothing was changed");
         }
+    }
+}
+
+/// Some of what the XDP programs dropped. All of it is in the figures.
+fn say_dropped(programs: &Programs) {
+    for (interface, dropped) in programs.take_dropped() {
+        let Dropped { reason, source, destination, flags, frame_bytes, .. } = dropped;
+        let what = reason.name().trim_start_matches("drop_");
+        info!(
+            "interface {interface}: XDP dropped a frame from {source} to {destination}: {what} (TCP flags {flags:#04x}, \
+             {frame_bytes} bytes)"
+        );
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pelton_ebpf_loader::{
-    AttachError, Cookies, Counts, Frames, Mode, OnExit, Over, Policy, Prefix, Rate, Reason, Service,
+    AttachError, Cookies, Counts, Dropped, Frames, Mode, OnExit, Over, Policy, Prefix, Rate, Reason, Service,
     Steering as Program, TooBig,
 };
 use pelton_runtime::{Answers, Hook, Steered, Steering};
@@ -35,6 +35,12 @@ pub(crate) const HELPS: [&str; Reason::COUNT] = {
 
 /// How often routers' words are looked for: before what was too big is sent again for the first time.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// Frames dropped that are told about at one look. The ring keeps more.
+const TOLD_MAX: usize = 64;
+/// The frames dropped that a program tells about, on each CPU: who it is that sends what is not wanted, without paying for
+/// each frame of a flood.
+const TOLD: Rate = Rate { per_second: 1, burst: 10 };
 
 /// Where links are kept that outlive the process.
 const PINS: &str = "/sys/fs/bpf/pelton";
@@ -72,6 +78,21 @@ impl Programs {
                 let _ = program.take_too_big(&mut told);
                 if !told.is_empty() {
                     all.push((name.clone(), told));
+                }
+            }
+            all
+        })
+    }
+
+    /// What the programs tell of frames that they dropped, by interface: a sample.
+    pub(crate) fn take_dropped(&self) -> Vec<(String, Dropped)> {
+        self.with(|programs| {
+            let mut all = Vec::new();
+            for (name, program) in programs {
+                while all.len() < TOLD_MAX
+                    && let Some(dropped) = program.next_dropped()
+                {
+                    all.push((name.clone(), dropped));
                 }
             }
             all
@@ -194,7 +215,7 @@ fn policy(limits: SynLimits, answers: &Answers) -> Policy {
             sack: syn_ack.sack,
             timestamps: syn_ack.timestamps,
         }),
-        events: Rate { per_second: 10, burst: 10 },
+        events: TOLD,
     }
 }
 

@@ -108,6 +108,10 @@ fn a_blocked_prefix_is_dropped_by_the_program() {
     assert!(!publish("10.78.0.129"));
     // Pings of the same source are the kernel's.
     far.run(&format!("ping -n -q -c 2 -i 0.05 -W 2 -I 10.78.0.129 {}", ADDRESSES[0]));
+    // Who it was is said, not of every frame.
+    let told = broker.says("XDP dropped a frame");
+    assert!(told.contains("interface v0:") && told.contains("from 10.78.0.129:"), "{told}");
+    assert!(told.contains(" to 10.78.0.1:1883: blocked "), "{told}");
     let blocked = figure(&broker, "xdp/drop_blocked", |count| count >= 2);
     let pelton = build("pelton", "pelton");
     let said = broker.link().near.command(&pelton).args(["status", "127.0.0.1:1883"]).output();
@@ -117,6 +121,25 @@ fn a_blocked_prefix_is_dropped_by_the_program() {
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!((words[0], words[1], words[3]), ("XDP", "dropped", "blocked"), "{said}");
     assert!(words[2].parse().is_ok_and(|count: u64| count >= blocked), "{said}");
+}
+
+#[test]
+fn queues_are_polled_if_that_is_wanted() {
+    if !is_possible("queues of AF_XDP that the shards poll", PROGRAMS) {
+        return;
+    }
+    let folder = Scratch::directory();
+    let file = folder.path().join("pelton.toml");
+    let text = "[[interface]]\nname = \"v0\"\nmode = \"copy\"\nbusy_poll_us = 20\nbusy_poll_budget = 16\n";
+    std::fs::write(&file, text).expect("it can be written");
+    let broker = OnXdp::start(Link::new(2), "copy", 1, &["--config", file.to_str().expect("a path of text")]);
+    assert!(broker.says("interface v0").contains("(AF_XDP copy, busy polling)"));
+    ADDRESSES.iter().for_each(|host| hears(&broker, host, "hello"));
+    let pelton = build("pelton", "pelton");
+    let said = broker.link().near.command(&pelton).args(["status", "127.0.0.1:1883"]).output();
+    let said = String::from_utf8_lossy(&said.expect("it starts").stdout).into_owned();
+    assert!(said.contains("AF_XDP copy, busy polling (v0)"), "{said}");
+    assert!(figure(&broker, "afxdp_rx_calls", |count| count > 10) > 10);
 }
 
 #[test]

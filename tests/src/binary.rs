@@ -19,6 +19,8 @@ const START: Duration = Duration::from_secs(60);
 pub struct Pelton {
     child: Child,
     address: SocketAddr,
+    /// What it writes from then on.
+    said: Receiver<String>,
     // Behind the process: it goes when that has gone.
     _data: Option<Scratch>,
 }
@@ -49,12 +51,12 @@ impl Pelton {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary that was just built starts");
-        let lines = lines(child.stderr.take().expect("it is piped"));
+        let said = lines(child.stderr.take().expect("it is piped"));
         // Made before it is known whether it listens: a broker that does not is killed as well.
-        let mut pelton = Self { child, address, _data: None };
+        let mut pelton = Self { child, address, said, _data: None };
         let mut said = String::new();
         loop {
-            let line = lines.recv_timeout(START);
+            let line = pelton.said.recv_timeout(START);
             let line =
                 line.unwrap_or_else(|_| panic!("pelton did not say where it listens; it said:\n{said}"));
             if let Some(address) = listening_on(&line) {
@@ -81,6 +83,23 @@ impl Pelton {
         assert!(asked.is_ok_and(|status| status.success()), "it can be asked");
         let ended = self.child.wait().expect("it is our child");
         assert!(ended.success(), "{ended}");
+    }
+
+    /// The next line of its log that holds this, once it has said where it listens.
+    ///
+    /// # Panics
+    /// If there is none for a minute.
+    pub fn says(&self, what: &str) -> String {
+        let mut said = String::new();
+        loop {
+            let line = self.said.recv_timeout(START);
+            let line = line.unwrap_or_else(|_| panic!("pelton does not say {what}; it said:\n{said}"));
+            if line.contains(what) {
+                return line;
+            }
+            said.push_str(&line);
+            said.push('\n');
+        }
     }
 
     /// Where it listens.

@@ -94,6 +94,11 @@ impl OnXdp {
         self.link.far.command(program)
     }
 
+    /// The next line of its log that holds this, once it serves.
+    pub fn says(&self, what: &str) -> String {
+        self.broker.says(what)
+    }
+
     /// The link.
     pub const fn link(&self) -> &Link {
         &self.link

@@ -24,6 +24,10 @@ const INTERFACES_MAX: usize = 16;
 const FRAMES: (u32, u32) = (256, 65_536);
 /// The fewest and most entries of a ring.
 const RING: (u32, u32) = (256, 32_768);
+/// The longest poll of a queue.
+const BUSY_POLL_US_MAX: u32 = 10_000;
+/// The fewest and most packets of one.
+const BUSY_POLL_BUDGET: (u16, u16) = (1, 1_024);
 /// The highest limit of SYNs a second.
 const RATE_MAX: u32 = 100_000_000;
 /// The smallest and largest MTU; 0 for that of the interface.
@@ -44,7 +48,7 @@ pub(crate) struct TableKey {
 }
 
 /// The keys, in the order they are written.
-pub(crate) const KEYS: [TableKey; 13] = [
+pub(crate) const KEYS: [TableKey; 15] = [
     TableKey {
         name: "name",
         must: true,
@@ -106,6 +110,24 @@ pub(crate) const KEYS: [TableKey; 13] = [
         allowed: "a power of two from 256 to 32768",
         default: "4096",
         help: "Entries of each ring of a receive queue (AF_XDP).",
+    },
+    TableKey {
+        name: "busy_poll_us",
+        must: false,
+        allowed: "a whole number up to 10000",
+        default: "0",
+        help: "How long a shard may poll a receive queue in one call when it looks there, in microseconds, instead of \
+               waiting for the interrupt of the card; 0 for never (AF_XDP). It saves what interrupts cost where a core is \
+               a shard's alone, with `[shards] idle_spin_us`, and where the interface is told to hold its interrupts back: \
+               `napi_defer_hard_irqs` 2 and `gro_flush_timeout` 200000 in `/sys/class/net/NAME/`. A veth pair has none to \
+               save. The log says if the kernel refuses it, and `pelton status` that queues are polled.",
+    },
+    TableKey {
+        name: "busy_poll_budget",
+        must: false,
+        allowed: "a whole number from 1 to 1024",
+        default: "64",
+        help: "The most packets that such a call takes. More than 64 take CAP_NET_ADMIN.",
     },
     TableKey {
         name: "syns_per_second",
@@ -242,6 +264,9 @@ pub(crate) struct Interface {
     pub(crate) mtu: u16,
     pub(crate) frames: u32,
     pub(crate) ring_entries: u32,
+    /// 0 for no polling.
+    pub(crate) busy_poll_us: u32,
+    pub(crate) busy_poll_budget: u16,
     /// The kernel's sockets will not do.
     pub(crate) require: bool,
     /// 0 for no limit.
@@ -266,6 +291,8 @@ impl Interface {
             mtu: 0,
             frames: 4_096,
             ring_entries: 4_096,
+            busy_poll_us: 0,
+            busy_poll_budget: 64,
             require: false,
             syns_per_second: 50_000,
             syns_per_prefix: 0,
@@ -403,6 +430,15 @@ fn set(interface: &mut Interface, key: &TableKey, item: &Spanned<DeValue<'_>>) -
             let allowed = |entries: &u32| entries.is_power_of_two() && (RING.0..=RING.1).contains(entries);
             interface.ring_entries = entries.filter(allowed).ok_or_else(|| wrong(item))?;
         }
+        "busy_poll_us" => {
+            let us = number(item).and_then(|us| u32::try_from(us).ok()).filter(|&us| us <= BUSY_POLL_US_MAX);
+            interface.busy_poll_us = us.ok_or_else(|| wrong(item))?;
+        }
+        "busy_poll_budget" => {
+            let budget = number(item).and_then(|budget| u16::try_from(budget).ok());
+            let allowed = |budget: &u16| (BUSY_POLL_BUDGET.0..=BUSY_POLL_BUDGET.1).contains(budget);
+            interface.busy_poll_budget = budget.filter(allowed).ok_or_else(|| wrong(item))?;
+        }
         "syns_per_second" => interface.syns_per_second = rate(item).ok_or_else(|| wrong(item))?,
         "syns_per_prefix" => interface.syns_per_prefix = rate(item).ok_or_else(|| wrong(item))?,
         "block" => interface.block = prefixes(key, item)?,
@@ -490,6 +526,8 @@ pub(crate) fn write(interface: &Interface) -> String {
         interface.mtu.to_string(),
         interface.frames.to_string(),
         interface.ring_entries.to_string(),
+        interface.busy_poll_us.to_string(),
+        interface.busy_poll_budget.to_string(),
         interface.syns_per_second.to_string(),
         interface.syns_per_prefix.to_string(),
         list(&interface.block),

@@ -264,8 +264,8 @@ frames = "x"
             "FILE:13:10: `ports`: 0 is not allowed, only a list of whole numbers from 1 to 65535",
             "FILE:14:7: `mtu`: 100 is not allowed, only 0, or a whole number from 576 to 9000",
             "FILE:15:10: `frames`: \"x\" is not allowed, only a whole number from 256 to 65536",
-            "FILE:16:2: unknown section [interfce]; there are listen, shards, mqtt, storage, session, queue, retained, \
-             shared, access, sys, shutdown, log and [[interface]]",
+            "FILE:16:2: unknown section [interfce]; there are listen, tcp, shards, mqtt, storage, session, queue, \
+             retained, shared, access, sys, shutdown, log and [[interface]]",
         ]
     );
     let (code, lines) = check("table.toml", "[interface]\nname = \"tap0\"\n");
@@ -290,7 +290,7 @@ frames = "x"
 fn an_interface_comes_back_as_it_was_written() {
     let text = "[[interface]]\nname = \"tap0\"\nmode = \"tap\"\nrequire = true\n\
                 addresses = [\"10.0.0.2/8\", \"fd00::2/64\"]\nports = [1883, 1884]\nmtu = 1400\nframes = 512\n\
-                ring_entries = 1024\nsyns_per_second = 7\nsyns_per_prefix = 3\n\
+                ring_entries = 1024\nbusy_poll_us = 50\nbusy_poll_budget = 8\nsyns_per_second = 7\nsyns_per_prefix = 3\n\
                 block = [\"203.0.113.0/24\"]\nallow = [\"192.0.2.0/24\"]\non_exit = \"hold\"\n";
     let file = Scratch::file("interface.toml", text);
     let dumped = run(&["config", "dump", "-c", file.path()]);

@@ -1,5 +1,6 @@
 //! The port over one or more queues of an interface.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use pelton_packet::{Frame, FramePool, MacAddress, Port, PortCaps, Region};
 
 use crate::device::Device;
 use crate::error::OpenError;
-use crate::settings::Settings;
+use crate::settings::{BusyPoll, Settings};
 use crate::socket::{KernelCounts, Mode, XdpSocket, open};
 use crate::syscall;
 use crate::umem::Umem;
@@ -79,6 +80,8 @@ pub struct XdpPort {
     /// Something is left in the tx ring that the device did not take.
     retry_at: Option<Mono>,
     busy_poll: bool,
+    /// Why the kernel does not have it, where it was asked for.
+    busy_poll_refused: Option<io::Error>,
     fragmented: u64,
     counters: Counters<PortCounter>,
 }
@@ -114,6 +117,7 @@ impl XdpPort {
         } else {
             None
         };
+        let busy_poll_refused = settings.busy_poll.and_then(|poll| poll_all(&sockets, poll).err());
         let mut port = Self {
             any,
             sockets,
@@ -123,7 +127,8 @@ impl XdpPort {
             huge,
             first: 0,
             retry_at: None,
-            busy_poll: settings.busy_poll.is_some(),
+            busy_poll: settings.busy_poll.is_some() && busy_poll_refused.is_none(),
+            busy_poll_refused,
             fragmented: 0,
             counters: Counters::default(),
         };
@@ -146,6 +151,16 @@ impl XdpPort {
     /// Whether the frames are in huge pages.
     pub const fn has_huge_pages(&self) -> bool {
         self.huge
+    }
+
+    /// Whether the queues are polled when they are looked at.
+    pub const fn is_busy_polled(&self) -> bool {
+        self.busy_poll
+    }
+
+    /// Why they are not, though that was asked for. The port does without.
+    pub const fn busy_poll_refused(&self) -> Option<&io::Error> {
+        self.busy_poll_refused.as_ref()
     }
 
     /// The pool, for checks.
@@ -310,6 +325,16 @@ impl XdpPort {
         tx.completion.release();
         self.counters.add_n(PortCounter::Sent, sent);
     }
+}
+
+/// Has all sockets polled, or none.
+fn poll_all(sockets: &[XdpSocket], poll: BusyPoll) -> io::Result<()> {
+    let asked =
+        sockets.iter().try_for_each(|socket| syscall::busy_poll(&socket.fd, poll.poll_us, poll.budget));
+    if asked.is_err() {
+        sockets.iter().for_each(|socket| syscall::no_busy_poll(&socket.fd));
+    }
+    asked
 }
 
 /// What becomes readable when there is something to receive.

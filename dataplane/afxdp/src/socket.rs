@@ -103,10 +103,6 @@ impl XdpSocket {
             fd,
         };
         socket.attach(settings, interface, shared)?;
-        if let Some(poll) = settings.busy_poll {
-            syscall::busy_poll(&socket.fd, poll.poll_us, poll.budget)
-                .map_err(system("turn on busy polling (it needs Linux 5.11)"))?;
-        }
         Ok(socket)
     }
 

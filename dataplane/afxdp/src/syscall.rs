@@ -194,13 +194,20 @@ pub(crate) fn bind(
     Ok(())
 }
 
+const SO_PREFER_BUSY_POLL: i32 = 69;
+const SO_BUSY_POLL_BUDGET: i32 = 70;
+
 /// Asks for polling by the caller, preferred to interrupts.
 pub(crate) fn busy_poll(fd: &OwnedFd, poll_us: u32, budget: u16) -> io::Result<()> {
-    const SO_PREFER_BUSY_POLL: i32 = 69;
-    const SO_BUSY_POLL_BUDGET: i32 = 70;
     set(fd, libc::SOL_SOCKET, SO_PREFER_BUSY_POLL, &1i32)?;
     set(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL, &(poll_us as i32))?;
     set(fd, libc::SOL_SOCKET, SO_BUSY_POLL_BUDGET, &i32::from(budget))
+}
+
+/// Takes that back, as far as it was granted.
+pub(crate) fn no_busy_poll(fd: &OwnedFd) {
+    let _ = set(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL, &0i32);
+    let _ = set(fd, libc::SOL_SOCKET, SO_PREFER_BUSY_POLL, &0i32);
 }
 
 /// Whether a bound socket does without copies.

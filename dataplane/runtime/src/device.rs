@@ -107,8 +107,8 @@ impl DevicePort {
         let on_rung = climb(&site, xdp, &mut refused);
         let (rung, ports, guard) = match on_rung {
             Some(OnRung { rung, ports, guard }) => {
-                let ports = ports.into_iter().map(|port| Self::Xdp(Box::new(port), rung)).collect();
-                (rung.name(), ports, Some(guard))
+                let ports: Vec<_> = ports.into_iter().map(|port| Self::Xdp(Box::new(port), rung)).collect();
+                (ports.first().map_or(rung.name(), Self::rung), ports, Some(guard))
             }
             None => ("kernel sockets", Vec::new(), None),
         };
@@ -116,10 +116,10 @@ impl DevicePort {
     }
 
     /// What it is called.
-    pub(crate) const fn rung(&self) -> &'static str {
+    pub(crate) fn rung(&self) -> &'static str {
         match self {
             Self::Tap(_) => TAP,
-            Self::Xdp(_, rung) => rung.name(),
+            Self::Xdp(port, rung) => rung.name_of(port.is_busy_polled()),
         }
     }
 

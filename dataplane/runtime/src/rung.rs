@@ -1,6 +1,7 @@
 //! The ways an interface can be served past the kernel by AF_XDP, best first, and the one that is taken.
 
 use std::any::Any;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -30,6 +31,16 @@ impl Rung {
             Self::ZeroCopy => "AF_XDP zero-copy",
             Self::Copy => "AF_XDP copy",
             Self::Generic => "AF_XDP generic",
+        }
+    }
+
+    /// As operators see it, with the queues polled by the shards.
+    pub(crate) const fn name_of(self, busy_polled: bool) -> &'static str {
+        match (self, busy_polled) {
+            (_, false) => self.name(),
+            (Self::ZeroCopy, true) => "AF_XDP zero-copy, busy polling",
+            (Self::Copy, true) => "AF_XDP copy, busy polling",
+            (Self::Generic, true) => "AF_XDP generic, busy polling",
         }
     }
 
@@ -65,7 +76,7 @@ pub struct XdpPlan {
     pub steering: Arc<dyn Steering>,
 }
 
-/// A rung that was not taken.
+/// A rung that was not taken, or something else that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Which.
@@ -102,7 +113,11 @@ pub(crate) fn climb(site: &Site<'_>, plan: &XdpPlan, refused: &mut Vec<Refused>)
     }
     for &rung in &plan.rungs {
         match stand_on(site, plan, rung) {
-            Ok(on_rung) => return Some(on_rung),
+            Ok(on_rung) => {
+                let why = on_rung.ports.iter().find_map(XdpPort::busy_poll_refused).map(no_busy_poll);
+                refused.extend(why.map(|why| Refused { rung: BUSY_POLLING, why }));
+                return Some(on_rung);
+            }
             Err(why) => refused.push(Refused { rung: rung.name(), why }),
         }
     }
@@ -122,6 +137,16 @@ fn fits(interface: &str, device: &Device, shards: u16) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// What was asked for besides a rung.
+const BUSY_POLLING: &str = "busy polling";
+
+fn no_busy_poll(error: &io::Error) -> String {
+    format!(
+        "the kernel refuses it: {error}; it takes Linux 5.11 with CONFIG_NET_RX_BUSY_POLL, and CAP_NET_ADMIN for a \
+         busy_poll_budget above 64. Interrupts say when there is something to receive"
+    )
 }
 
 fn stand_on(site: &Site<'_>, plan: &XdpPlan, rung: Rung) -> Result<OnRung, String> {

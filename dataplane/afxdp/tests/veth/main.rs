@@ -8,7 +8,8 @@ mod pair;
 use std::time::{Duration, Instant};
 
 use pelton_afxdp::{
-    CatchAll, Device, Hook, Mode, OpenError, Pages, PortCounter, PortDrop, Settings, Sharing, Take, XdpPort,
+    BusyPoll, CatchAll, Device, Hook, Mode, OpenError, Pages, PortCounter, PortDrop, Settings, Sharing, Take,
+    XdpPort,
 };
 use pelton_base::Mono;
 use pelton_packet::{Frame, Port};
@@ -201,5 +202,26 @@ fn only_what_is_asked_for_is_taken() {
         let mut got = Vec::new();
         b.receive(NOW, 64, &mut got);
         assert_eq!(got.iter().map(|frame| (frame.len(), frame[23])).collect::<Vec<_>>(), [(60, 6)]);
+    });
+}
+
+#[test]
+fn a_port_whose_queues_cannot_be_polled_does_without_and_says_why() {
+    in_namespace(|| {
+        let pair = Pair::new(2);
+        let poll = |poll_us| Some(BusyPoll { poll_us, budget: 16 });
+        let settings = |busy_poll| Settings { busy_poll, ..small(pair.a(), vec![0, 1]) };
+        // More than a time can be.
+        for (busy_poll, polled) in [(None, false), (poll(u32::MAX), false), (poll(20), true)] {
+            let mut a = XdpPort::open(&settings(busy_poll)).expect("port a");
+            let mut b = XdpPort::open(&small(pair.b(), vec![0, 1])).expect("port b");
+            assert_eq!(a.is_busy_polled(), polled);
+            assert_eq!(a.busy_poll_refused().is_some(), busy_poll.is_some() && !polled);
+            let _a = steer(pair.a(), Hook::Native, &[&a]);
+            let _b = steer(pair.b(), Hook::Native, &[&b]);
+            let before = a.counters().get(PortCounter::RxCalls);
+            assert_eq!(carry(&mut b, &mut a, 500, 64), (0..500).collect::<Vec<u32>>());
+            assert_eq!(a.counters().get(PortCounter::RxCalls) > before, polled);
+        }
     });
 }
