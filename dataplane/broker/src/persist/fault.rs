@@ -26,6 +26,8 @@ pub(crate) struct Fault {
     state: State,
     /// Operations to be tried again, with their bytes.
     again: Vec<(OpKind, Box<[u8]>)>,
+    /// Ends of messages that were tried again. A page that is under way may have been read before they took effect.
+    ends: Vec<End>,
     /// Topics whose retained message is not in storage as it is here.
     topics: Option<HashSet<Box<[u8]>, HashKey>>,
     /// Sessions whose image is not in storage as it is here.
@@ -39,6 +41,15 @@ pub(crate) struct Fault {
     held: Vec<Key>,
     /// Answers that wait for what is tried again.
     answers: Vec<What>,
+}
+
+/// The end of a stored message that is tried again.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    session: SessionId,
+    sequence: u64,
+    /// Of the operation.
+    number: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,10 +77,11 @@ impl Fault {
         }
     }
 
-    /// Whether the end of a stored message could not be written yet.
+    /// Whether the end of a stored message could not be written yet, or only after what is being read now.
     pub(crate) fn is_over(&self, session: SessionId, sequence: u64) -> bool {
         let end = OpKind::Done { session, sequence };
         self.again.iter().any(|(kind, _)| *kind == end)
+            || self.ends.iter().any(|end| (end.session, end.sequence) == (session, sequence))
     }
 
     /// Whether some retained message is not in storage as it is here.
@@ -137,6 +149,16 @@ impl Broker {
         Handled::Hold(Hold::Storage)
     }
 
+    /// Operations were decided, or a page has come: forgets the ends that no page will contradict any more.
+    pub(crate) fn forget_ends(&mut self) {
+        let persist = &mut self.core.persist;
+        if !persist.fault.ends.is_empty() {
+            let mut ends = std::mem::take(&mut persist.fault.ends);
+            ends.retain(|end| end.number >= persist.done || persist.is_reading(end.session.serial));
+            persist.fault.ends = ends;
+        }
+    }
+
     fn try_again(&mut self) {
         let again = std::mem::take(&mut self.core.persist.fault.again);
         let ends_any = again.iter().any(|(kind, _)| matches!(kind, OpKind::EndSubscription { .. }));
@@ -151,7 +173,10 @@ impl Broker {
             {
                 continue;
             }
-            self.core.persist.push(kind, &[&bytes]);
+            let number = self.core.persist.push(kind, &[&bytes]);
+            if let OpKind::Done { session, sequence } = kind {
+                self.core.persist.fault.ends.push(End { session, sequence, number });
+            }
         }
         for key in std::mem::take(&mut self.core.persist.fault.sessions) {
             self.put_session(key);

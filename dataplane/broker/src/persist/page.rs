@@ -84,6 +84,7 @@ impl Broker {
         }
         if !self.core.persist.is_reading(serial) {
             self.forget_what_left(serial);
+            self.forget_ends();
         }
         if live {
             self.core.pump(session_key);

@@ -101,6 +101,7 @@ impl Broker {
         } else {
             self.undo(&failed, &returned);
         }
+        self.forget_ends();
         for batch in returned {
             self.core.persist.give_back(batch);
         }

@@ -172,6 +172,45 @@ fn pubrels_of_nothing_wait_for_storage() {
 }
 
 #[test]
+fn what_is_over_does_not_come_again_while_its_end_is_tried_again() {
+    let (mut world, mut subscriber) = subscribed(settings());
+    let mut publishers =
+        [2, 1].map(|qos| Publisher::new(&format!("publisher-{qos}"), Version::V5, "a/b", qos));
+    subscriber.acks_on = false;
+    for publisher in &mut publishers {
+        publisher.connect(&mut world, 0);
+        go(&mut world, &mut [&mut *publisher], &mut [&mut subscriber]);
+        for _ in 0..3 {
+            publisher.publish(&mut world);
+            go(&mut world, &mut [&mut *publisher], &mut [&mut subscriber]);
+        }
+    }
+    assert_eq!(subscriber.got.len(), 6);
+    // Those of QoS 2, which are older, are not over without storage.
+    world.store.set_fault(Some(Failure::Failed));
+    subscriber.acks_on = true;
+    go(&mut world, &mut [], &mut [&mut subscriber]);
+    subscriber.cut(&mut world);
+    // It is back, and its queue is being read, when the ends are tried again; what is read is as it was before them.
+    world.disk = Disk::Held;
+    subscriber.connect(&mut world, 0);
+    world.turns(5);
+    world.commit(usize::MAX);
+    world.turn();
+    world.store.set_fault(None);
+    let pages = world.pages_read;
+    world.sleep(1_100);
+    world.turn();
+    world.commit(0);
+    assert!(world.pages_read > pages, "nothing was being read");
+    world.disk = Disk::Quick;
+    (0..20).for_each(|_| go(&mut world, &mut [], &mut [&mut subscriber]));
+    let again: Vec<u32> = subscriber.got[6..].iter().map(|got| number(&got.payload)).collect();
+    assert_eq!(again, [], "only what is not over, and it knows that it has it");
+    assert!(world.store.durable().sessions.values().all(|stored| stored.queue.is_empty()));
+}
+
+#[test]
 fn a_page_of_a_group_that_could_not_be_read_is_read_again() {
     let storage = Storage { page_messages: 8, ..Storage::default() };
     let mut world = World::new(1, Settings { storage: Some(storage), ..settings() });
