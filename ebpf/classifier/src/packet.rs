@@ -1,5 +1,6 @@
-//! From a frame to the transport header: Ethernet II with at most two VLAN tags, IPv4 (options are passed over),
-//! IPv6 with a bounded number of extension headers. Options inside of those are not looked at: the stack does.
+//! From a frame to the transport header: Ethernet II with at most one VLAN tag, which is what the stack takes, IPv4
+//! (options are passed over), IPv6 with a bounded number of extension headers. Options inside of those are not looked at:
+//! the stack does.
 
 use crate::frame::Frame;
 use crate::layout::{Address, mapped};
@@ -14,10 +15,8 @@ pub const ICMPV6: u8 = 58;
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
-/// IEEE 802.1Q: a customer's tag, a provider's tag.
-const VLAN: [u16; 2] = [0x8100, 0x88a8];
-/// VLAN tags that are followed.
-const TAGS_MAX: usize = 2;
+/// IEEE 802.1Q: a customer's tag. Behind another one, or a provider's, nothing is the broker's: the stack takes none.
+const VLAN: u16 = 0x8100;
 /// IPv6 extension headers that are followed, as many as the stack does.
 const EXTENSIONS_MAX: usize = 4;
 
@@ -69,10 +68,7 @@ pub fn parse(frame: &impl Frame, into: &mut Packet) -> Result<(), Reason> {
     let mut at = 12;
     let mut ether_type = u16::from_be_bytes(frame.get(at).ok_or(Reason::PassMalformed)?);
     at += 2;
-    for _ in 0..TAGS_MAX {
-        if VLAN[0] != ether_type && VLAN[1] != ether_type {
-            break;
-        }
+    if ether_type == VLAN {
         ether_type = u16::from_be_bytes(frame.get(at + 2).ok_or(Reason::PassMalformed)?);
         at += 4;
     }
