@@ -127,11 +127,12 @@ impl<P: Port> Tcp<P> {
         if hot.cold != NO_COLD {
             self.take_back_if_in_vain(index, segment);
         }
+        let echo = self.hear_echo(index, segment, flight, delivered);
         if self.tcbs[index].recovering() {
             self.advance_in_recovery(index, ack, acked, delivered);
         } else {
             self.tcbs[index].dup_acks = 0;
-            if !self.end_of_reduction(index) {
+            if !self.end_of_reduction(index) && !echo {
                 self.grow(index, delivered, flight);
             }
         }
@@ -140,7 +141,7 @@ impl<P: Port> Tcp<P> {
             self.end_of_probe(index, segment);
             // What may be late has a timer of its own, which comes before that of the silence.
             let lost = self.detect(index, delivered, acked);
-            self.proportion(index, News { delivered, safe: lost == 0 });
+            self.proportion(index, News { delivered, safe: lost == 0 && !echo });
             self.drop_cold_if_quiet(index);
         }
         if self.tcbs[index].facts.has(Facts::PEER_CLOSED) {

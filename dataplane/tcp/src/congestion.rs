@@ -169,6 +169,8 @@ impl<P: Port> Tcp<P> {
             cold.cubic.reduced(base);
         }
         hot.ssthresh = congestion.left(base).max(2 * hot.payload_max());
+        // RFC 3168 6.1.2: the peer hears of it, whatever the reason.
+        hot.facts.put(Facts::CWR_OWED, hot.facts.has(Facts::ECN));
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn stamp(stamp: u32, agreed: Agreed) -> u32 {
 /// What a time stamp that came back carries.
 pub(crate) fn agreed(echo: Option<u32>, mss: u16) -> Agreed {
     let Some(echo) = echo else {
-        return Agreed { mss, scale: None, sack: false, timestamps: false };
+        return Agreed { mss, scale: None, sack: false, timestamps: false, ecn: false };
     };
     let scale = echo & 0xf;
     Agreed {
@@ -67,6 +67,8 @@ pub(crate) fn agreed(echo: Option<u32>, mss: u16) -> Agreed {
         scale: (scale != NO_SCALE).then_some((scale as u8).min(14)),
         sack: echo & 0x10 != 0,
         timestamps: true,
+        // The time stamp has no bit for it that whoever else makes cookies knows.
+        ecn: false,
     }
 }
 
@@ -96,7 +98,7 @@ mod tests {
 
         #[test]
         fn options_travel_in_the_time_stamp(now: u32, scale in proptest::option::of(0..15u8), sack: bool) {
-            let agreed_on = Agreed { mss: 1400, scale, sack, timestamps: true };
+            let agreed_on = Agreed { mss: 1400, scale, sack, timestamps: true, ecn: false };
             let with = stamp(now, agreed_on);
             prop_assert!(now.wrapping_sub(with) <= 64);
             prop_assert_eq!(agreed(Some(with), 1400), agreed_on);

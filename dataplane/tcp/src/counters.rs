@@ -107,6 +107,10 @@ counter_set! {
         TimeOuts = "time_outs",
         /// Losses found by acknowledgements.
         FastRecoveries = "fast_recoveries",
+        /// Packets that came with a router's word that it is congested.
+        CongestionMet = "congestion_met",
+        /// Reductions of the window since the peer said that of the path to it.
+        CongestionEchoed = "congestion_echoed",
         /// Reductions of the window that were taken back: nothing had been lost.
         Undone = "undone",
         /// Tail loss probes.

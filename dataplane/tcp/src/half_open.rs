@@ -17,6 +17,7 @@ pub(crate) struct Agreed {
     pub(crate) scale: Option<u8>,
     pub(crate) sack: bool,
     pub(crate) timestamps: bool,
+    pub(crate) ecn: bool,
 }
 
 /// A connection whose SYN was answered and whose ACK has not come.
@@ -68,6 +69,11 @@ impl HalfOpens {
     #[inline]
     pub(crate) fn get(&self, index: u32) -> &HalfOpen {
         &self.records[index as usize]
+    }
+
+    /// The peer asked once more, without explicit congestion notification (RFC 3168 6.1.1.1).
+    pub(crate) fn without_ecn(&mut self, index: u32) {
+        self.records[index as usize].agreed.ecn = false;
     }
 
     /// Keeps a record; `None` at the limit. Its SYN-ACK is sent now.

@@ -27,6 +27,9 @@ pub struct HandedTcp {
 const KEPT: Facts = Facts::V6
     .or(Facts::TIMESTAMPS)
     .or(Facts::SACK)
+    .or(Facts::ECN)
+    .or(Facts::ECN_ECHO)
+    .or(Facts::CWR_OWED)
     .or(Facts::ACK_OWED)
     .or(Facts::ACK_NOW)
     .or(Facts::PEER_CLOSED)

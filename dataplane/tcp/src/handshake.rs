@@ -14,6 +14,7 @@ use crate::input::Stop;
 use crate::offer::Offer;
 use crate::segment::{Flags, Options, Segment};
 use crate::seq::{Seq, time_lt};
+use crate::settings::Ecn;
 use crate::stack::{Arrival, Event, Tcp, Way};
 use crate::tables::Local;
 use crate::tcb::{Facts, Hot, State, Timer};
@@ -84,6 +85,7 @@ impl<P: Port> Tcp<P> {
             scale: offer.scale.filter(|_| settings.window_scaling),
             sack: offer.sack && settings.sack,
             timestamps: offer.timestamps && settings.timestamps,
+            ecn: false,
         }
     }
 
@@ -199,7 +201,8 @@ impl<P: Port> Tcp<P> {
             self.send_cookie(arrival);
             return;
         }
-        let agreed = self.agree(Offer::of(&segment.options), tuple.local.is_ipv4());
+        let ecn = self.settings.ecn.agrees(segment.flags);
+        let agreed = Agreed { ecn, ..self.agree(Offer::of(&segment.options), tuple.local.is_ipv4()) };
         let Some(link) = self.links.enter(arrival.link) else {
             self.drops.add(TcpDrop::LinksFull);
             return;
@@ -247,7 +250,11 @@ impl<P: Port> Tcp<P> {
             destination: tuple.remote.port(),
             seq: iss,
             ack: irs + 1,
-            flags: Flags::SYN.and(Flags::ACK),
+            flags: if agreed.ecn {
+                Flags::SYN.and(Flags::ACK).and(Flags::ECE)
+            } else {
+                Flags::SYN.and(Flags::ACK)
+            },
             window: self.settings.receive_window_bytes.min(65_535) as u16,
             options: Options {
                 mss: Some(self.own_mss(tuple.local.is_ipv4())),
@@ -352,6 +359,9 @@ impl<P: Port> Tcp<P> {
         if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST) {
             if segment.seq == record.irs {
                 // The SYN again: our answer was lost.
+                if !self.settings.ecn.agrees(segment.flags) {
+                    self.half_open.without_ecn(index);
+                }
                 self.send_syn_ack(index);
             } else {
                 // The peer begins anew.
@@ -576,7 +586,14 @@ impl<P: Port> Tcp<P> {
             destination: tuple.remote.port(),
             seq: hot.snd_una,
             ack: if received { hot.rcv_nxt } else { Seq(0) },
-            flags: if received { Flags::SYN.and(Flags::ACK) } else { Flags::SYN },
+            flags: match received {
+                true => Flags::SYN.and(Flags::ACK),
+                // RFC 3168 6.1.1.1: if that was lost, perhaps for what it asks for, the next asks for nothing.
+                false if settings.ecn == Ecn::Ask && hot.backoff == 0 => {
+                    Flags::SYN.and(Flags::ECE).and(Flags::CWR)
+                }
+                false => Flags::SYN,
+            },
             window: settings.receive_window_bytes.min(65_535) as u16,
             options: Options {
                 mss: Some(self.own_mss(tuple.local.is_ipv4())),
@@ -616,7 +633,9 @@ impl<P: Port> Tcp<P> {
             self.drops.add(TcpDrop::BadFlags);
             return;
         }
-        let agreed = self.agree(Offer::of(&segment.options), arrival.tuple.local.is_ipv4());
+        // Where both open at once neither has heard the other's answer.
+        let ecn = acked && self.settings.ecn.agreed(segment.flags);
+        let agreed = Agreed { ecn, ..self.agree(Offer::of(&segment.options), arrival.tuple.local.is_ipv4()) };
         let receive_scale = self.settings.receive_scale();
         let window = self.settings.receive_window_bytes.min(65_535);
         let (now_ms, now_us) = (self.now_ms, self.now_us);
@@ -678,6 +697,7 @@ impl Hot {
         self.mss = agreed.mss;
         self.facts.put(Facts::SACK, agreed.sack);
         self.facts.put(Facts::TIMESTAMPS, agreed.timestamps);
+        self.facts.put(Facts::ECN, agreed.ecn);
         self.scales = agreed.scale.map_or(0, |scale| receive_scale << 4 | scale);
     }
 

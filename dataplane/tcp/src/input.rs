@@ -76,6 +76,8 @@ impl<P: Port> Tcp<P> {
         }
         hot.hear(self.now_ms, u32::from(segment.len), self.settings.delayed_ack_ms);
         hot.probes = 0;
+        self.take_marks(index, segment, arrival.congested);
+        let hot = &self.tcbs[index];
         // The next hop is whence the last good segment came.
         if self.links.get(hot.link) != arrival.link
             && let Some(link) = self.links.enter(arrival.link)

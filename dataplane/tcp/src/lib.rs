@@ -12,7 +12,7 @@
 //! | `plain`, `predict` | a segment arrives as nearly all do |
 //! | `input`, `ack`, `reassembly` | any other segment arrives |
 //! | `output`, `compose`, `flight` | what may be sent, and what is under way |
-//! | `congestion`, `cubic`, `recovery`, `prr`, `undo` | how much may be under way, and what a loss does to that |
+//! | `congestion`, `cubic`, `recovery`, `prr`, `undo`, `ecn` | how much may be under way, and what a loss does to that |
 //! | `timers`, `path` | what happens when nothing arrives |
 //! | `ending`, `time_wait` | how connections end |
 //! | `handover`, `relay` | connections that move to another shard |
@@ -36,6 +36,7 @@ mod cookie_reply;
 mod counters;
 mod cubic;
 mod demux;
+mod ecn;
 mod ending;
 mod flight;
 mod half_open;
@@ -73,7 +74,7 @@ pub use handover::HandedTcp;
 pub use handshake::ConnectError;
 pub use relay::{Relays, relays};
 pub use seq::Seq;
-pub use settings::{Congestion, Secrets, Settings, SynAck};
+pub use settings::{Congestion, Ecn, Secrets, Settings, SynAck};
 pub use socket::{Info, Phase, Ready, Shutdown, SocketError, SocketId, Sockets};
 pub use stack::{Tcp, Usage};
 pub use tcb::State;

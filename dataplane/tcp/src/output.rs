@@ -433,24 +433,25 @@ impl<P: Port> Tcp<P> {
         let hot = &self.tcbs[index];
         let stamps = (hot.facts.has(Facts::TIMESTAMPS))
             .then(|| (self.now_ms.wrapping_add(hot.ts_offset), hot.ts_recent));
-        let sent = if hot.facts.has(Facts::V6) || hot.cold != NO_COLD || outgoing.twice.is_some() {
-            self.send_long(index, outgoing, window, stamps, write)
-        } else {
-            let (local, local_port) = self.locals.v4(hot.local);
-            let outbound = Outbound {
-                local,
-                remote: hot.remote,
-                local_port,
-                remote_port: hot.remote_port,
-                seq: outgoing.seq,
-                ack: hot.rcv_nxt,
-                flags: outgoing.flags,
-                window,
-                stamps,
-                len: outgoing.len,
+        let sent =
+            if hot.facts.has(Facts::V6.or(Facts::ECN)) || hot.cold != NO_COLD || outgoing.twice.is_some() {
+                self.send_long(index, outgoing, window, stamps, write)
+            } else {
+                let (local, local_port) = self.locals.v4(hot.local);
+                let outbound = Outbound {
+                    local,
+                    remote: hot.remote,
+                    local_port,
+                    remote_port: hot.remote_port,
+                    seq: outgoing.seq,
+                    ack: hot.rcv_nxt,
+                    flags: outgoing.flags,
+                    window,
+                    stamps,
+                    len: outgoing.len,
+                };
+                self.send_outbound(hot.link, &outbound, write)
             };
-            self.send_outbound(hot.link, &outbound, write)
-        };
         if !sent {
             return false;
         }
@@ -461,7 +462,8 @@ impl<P: Port> Tcp<P> {
         true
     }
 
-    /// A segment to an IPv6 peer, or one that may say what arrived out of order. Whether it was sent.
+    /// A segment to an IPv6 peer, or one that may say what arrived out of order or that the path is congested. Whether it
+    /// was sent.
     fn send_long(
         &mut self,
         index: u32,
@@ -487,12 +489,14 @@ impl<P: Port> Tcp<P> {
                 }
             }
         }
+        let fresh = outgoing.len > 0 && hot.snd_max.le(outgoing.seq);
+        let (flags, ecn) = hot.marks(outgoing.flags, fresh);
         let segment = Segment {
             source: self.locals.get(hot.local).address.port(),
             destination: hot.remote_port,
             seq: outgoing.seq,
             ack: hot.rcv_nxt,
-            flags: outgoing.flags,
+            flags,
             window,
             options,
             header: 0,
@@ -501,7 +505,11 @@ impl<P: Port> Tcp<P> {
         let local = self.locals.get(hot.local).address;
         let remote = SocketAddr::new(self.remotes.get(hot.remote, hot.facts.has(Facts::V6)), hot.remote_port);
         let link = self.links.get(hot.link);
-        self.send_segment(link, local, remote, &segment, write)
+        let sent = self.send_marked(link, local, remote, &segment, ecn, write);
+        if sent && fresh {
+            self.tcbs[index].facts.clear(Facts::CWR_OWED);
+        }
+        sent
     }
 
     /// Puts a segment into a frame and sends it; whether that worked.
@@ -514,6 +522,19 @@ impl<P: Port> Tcp<P> {
         segment: &Segment,
         write: impl FnOnce(&mut [u8]),
     ) -> bool {
+        self.send_marked(link, local, remote, segment, 0, write)
+    }
+
+    /// The same, in a packet that is marked with `ecn` (RFC 3168 5).
+    fn send_marked(
+        &mut self,
+        link: Link,
+        local: SocketAddr,
+        remote: SocketAddr,
+        segment: &Segment,
+        ecn: u8,
+        write: impl FnOnce(&mut [u8]),
+    ) -> bool {
         let Some(mut frame) = self.port.take() else {
             self.drops.add(TcpDrop::NoFrame);
             return false;
@@ -521,7 +542,7 @@ impl<P: Port> Tcp<P> {
         let (ip, header) = (headers::bytes(link, local.ip()), segment.header_bytes());
         let len = header + usize::from(segment.len);
         frame.set_range(0, ip + len);
-        headers::write(&mut frame, link, local.ip(), remote.ip(), TCP, 0, len);
+        headers::write(&mut frame, link, local.ip(), remote.ip(), TCP, ecn, len);
         write(&mut frame[ip + header..]);
         segment.write(local.ip(), remote.ip(), &mut frame[ip..]);
         match self.port.send(self.now, frame) {

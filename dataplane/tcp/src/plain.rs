@@ -9,6 +9,7 @@ use pelton_packet::checksum::Sum;
 use pelton_packet::parse::{IPV4, TCP, VLAN};
 use pelton_packet::{LinkKey, MacAddress};
 
+use crate::ecn::CONGESTED;
 use crate::offer::Offer;
 use crate::segment::{Flags, HEADER_BYTES, Options, Segment, TIMESTAMP_BYTES};
 use crate::seq::Seq;
@@ -128,8 +129,10 @@ fn read<const SYN: bool>(frame: &[u8], mac: MacAddress) -> Option<(Plain, usize)
     let be = |at: usize| u32::from_be(word(at));
     let half = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
     let total = usize::from(half(2));
-    // Version and length, no fragment, the protocol, a source that may be one (RFC 1122 3.2.1.3).
-    let usual = fixed[0] == 0x45 && half(6) & 0x3fff == 0 && fixed[9] == TCP;
+    // Version and length, not marked by a router (RFC 3168 5), no fragment, the protocol, a source that may be one
+    // (RFC 1122 3.2.1.3).
+    let usual =
+        fixed[0] == 0x45 && fixed[1] & CONGESTED != CONGESTED && half(6) & 0x3fff == 0 && fixed[9] == TCP;
     if !usual || fixed[12] >= 224 || be(12) == 0 || addresses[..6] != mac.0 {
         return None;
     }

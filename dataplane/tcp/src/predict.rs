@@ -53,7 +53,8 @@ impl<P: Port> Tcp<P> {
             return false;
         }
         let hot = &mut self.tcbs[index];
-        let flags = Flags::ACK.and(Flags::SYN).and(Flags::FIN).and(Flags::RST);
+        let flags =
+            Flags::ACK.and(Flags::SYN).and(Flags::FIN).and(Flags::RST).and(Flags::ECE).and(Flags::CWR);
         let end = plain.seq + u32::from(plain.len);
         let usual = hot.state == State::Established
             && !hot.facts.has(UNUSUAL)

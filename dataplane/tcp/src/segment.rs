@@ -32,6 +32,11 @@ impl Flags {
     /// The acknowledgement number counts.
     pub const ACK: Self = Self(0x10);
 
+    /// Congestion was met (RFC 3168 6.1); in a SYN: the sender knows about that.
+    pub const ECE: Self = Self(0x40);
+    /// The sender has slowed down.
+    pub const CWR: Self = Self(0x80);
+
     /// Whether all of `flags` are set.
     #[inline]
     pub const fn has(self, flags: Self) -> bool {

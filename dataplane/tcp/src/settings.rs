@@ -61,6 +61,8 @@ pub struct Settings {
     pub searches_per_second: u32,
     /// How the window grows and what is left of it at a loss.
     pub congestion: Congestion,
+    /// Explicit congestion notification.
+    pub ecn: Ecn,
     /// SACK, if the peer offers it.
     pub sack: bool,
     /// Timestamps, if the peer offers them.
@@ -79,6 +81,18 @@ pub enum Congestion {
     Cubic,
     /// RFC 5681.
     NewReno,
+}
+
+/// Whether explicit congestion notification is used, RFC 3168.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ecn {
+    /// Not.
+    Off,
+    /// If the peer asks for it.
+    #[default]
+    Accept,
+    /// That, and it is asked for where a connection is opened from here.
+    Ask,
 }
 
 /// What has to be known to answer SYNs with cookies in a stack's place.
@@ -136,6 +150,7 @@ impl Default for Settings {
             resets_per_second: 1_000,
             searches_per_second: 10_000,
             congestion: Congestion::Cubic,
+            ecn: Ecn::Accept,
             sack: true,
             timestamps: true,
             window_scaling: true,

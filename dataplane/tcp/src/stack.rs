@@ -12,6 +12,7 @@ use crate::chunk::Chunk;
 use crate::cold::ColdPool;
 use crate::counters::{TcpCounter, TcpDrop};
 use crate::demux::{Demux, Entry};
+use crate::ecn::CONGESTED;
 use crate::half_open::HalfOpens;
 use crate::limiter::Limiter;
 use crate::plain::{Opening, Plain};
@@ -66,6 +67,8 @@ pub(crate) struct Arrival {
     /// Where in the frame its data starts.
     pub(crate) data: usize,
     pub(crate) way: Way,
+    /// A router has marked its packet, RFC 3168 5.
+    pub(crate) congested: bool,
 }
 
 /// How a segment came.
@@ -92,6 +95,7 @@ impl Arrival {
             hash,
             data: usize::from(plain.data),
             way: Way::Port,
+            congested: false,
         }
     }
 
@@ -473,6 +477,7 @@ impl<P: Port> Tcp<P> {
                     hash: self.keys.demux.hash(&tuple),
                     data: usize::from(datagram.start) + usize::from(segment.header),
                     way: Way::Port,
+                    congested: datagram.ecn == CONGESTED,
                 })
             }
             Err(why) => {

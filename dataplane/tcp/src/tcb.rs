@@ -125,6 +125,12 @@ facts! {
     WATCHED = 32,
     /// It is to be looked at within the next second, at `fires_at_ms`.
     SOON = 31,
+    /// Explicit congestion notification was agreed on.
+    ECN = 33,
+    /// A packet came that a router has marked, and the peer has not said yet that it slowed down.
+    ECN_ECHO = 34,
+    /// The peer is to be told that this side has slowed down.
+    CWR_OWED = 35,
 }
 
 impl Facts {

@@ -15,6 +15,8 @@ pub(crate) struct Written {
     pub(crate) options: Option<Options>,
     /// The echo is our last time stamp, or as much before it as the options say.
     pub(crate) echo_last: bool,
+    /// The ECN field of its packet.
+    pub(crate) ecn: u8,
     /// Bytes of this range are not those of the stream.
     pub(crate) forged: Option<(u32, u32)>,
 }
@@ -96,7 +98,10 @@ fn step(line: &str) -> Option<Step> {
             let (name, value) = rest.split_once('=')?;
             Step::Set(name.trim().to_owned(), value.trim().parse().ok()?)
         }
-        "established" => Step::Established(written(&format!("S 0:0(0) win 65535 {rest}"))?),
+        "established" => match rest.strip_prefix("ecn") {
+            Some(rest) => Step::Established(written(&format!("SEW 0:0(0) win 65535 {rest}"))?),
+            None => Step::Established(written(&format!("S 0:0(0) win 65535 {rest}"))?),
+        },
         "quiet" => Step::Quiet(number()?),
         "send" => Step::Send(number()? as usize),
         "close" => Step::Close(rest.trim().to_owned()),
@@ -145,6 +150,8 @@ fn written(text: &str) -> Option<Written> {
             'R' => Flags::RST,
             'P' => Flags::PSH,
             '.' => Flags::ACK,
+            'E' => Flags::ECE,
+            'W' => Flags::CWR,
             '0' => Flags::default(),
             _ => return None,
         });
@@ -161,9 +168,12 @@ fn written(text: &str) -> Option<Written> {
         options: None,
         echo_last: false,
         forged: None,
+        ecn: 0,
     };
     while let Some(word) = words.next() {
         match word {
+            "ect" => written.ecn = 2,
+            "ce" => written.ecn = 3,
             "ack" => written.ack = Some(words.next()?.parse().ok()?),
             "forged" => {
                 let (start, end) = words.next()?.split_once(':')?;

@@ -10,7 +10,7 @@ use pelton_packet::memory::{MemoryPort, MemorySettings, pair};
 use pelton_packet::parse::{ICMP, ICMPV6, TCP};
 use pelton_packet::{Interface, Link, MacAddress, Parsed, headers, parse};
 use pelton_tcp::segment::{Flags, Options, SackBlocks, Segment};
-use pelton_tcp::{Congestion, Seq, Settings, Tcp, Usage};
+use pelton_tcp::{Congestion, Ecn, Seq, Settings, Tcp, Usage};
 
 use crate::script::{Line, Step, Written};
 
@@ -45,9 +45,11 @@ struct World {
     together: bool,
     closing: Option<Ending>,
     ended: Option<StreamEnd>,
-    /// What came out and was not looked at, with its time.
-    sent: VecDeque<(Mono, Segment)>,
+    /// What came out and was not looked at, with its time, and the ECN field of its packet.
+    sent: VecDeque<(Mono, (Segment, u8))>,
     iss: Option<Seq>,
+    /// Explicit congestion notification is agreed to.
+    ecn: bool,
     last_stamp: u32,
 }
 
@@ -72,6 +74,7 @@ pub(crate) fn run(lines: &[Line]) -> Result<(), String> {
                 "time_wait_ms" => settings.time_wait_ms = value,
                 "linger_ms" => settings.linger_ms = value,
                 "peer_ack_delay_ms" => settings.peer_ack_delay_ms = value,
+                "ecn" => settings.ecn = if value == 0 { Ecn::Off } else { Ecn::Accept },
                 "new_reno" => {
                     settings.congestion = if value == 0 { Congestion::Cubic } else { Congestion::NewReno }
                 }
@@ -83,6 +86,7 @@ pub(crate) fn run(lines: &[Line]) -> Result<(), String> {
     }
     let (port, wire) = pair(MemorySettings { frames: 256, ..MemorySettings::default() });
     let interface = Interface { mac: US, addresses: vec![local(v6).ip()] };
+    let ecn = settings.ecn != Ecn::Off && settings.half_open_max > 0;
     let mut out = Outgoing::new(1 << 20);
     out.open(0);
     let mut world = World {
@@ -102,6 +106,7 @@ pub(crate) fn run(lines: &[Line]) -> Result<(), String> {
         ended: None,
         sent: VecDeque::new(),
         iss: None,
+        ecn,
         last_stamp: 0,
     };
     for line in lines {
@@ -215,7 +220,12 @@ impl World {
     fn establish(&mut self, syn: &Written) -> Result<(), String> {
         self.put_in(syn);
         self.turn();
-        let Some((_, answer)) = self.sent.pop_front() else { return Err("no SYN-ACK".to_owned()) };
+        let Some((_, (answer, ecn))) = self.sent.pop_front() else { return Err("no SYN-ACK".to_owned()) };
+        // RFC 3168 6.1.1: the answer to both flags is one, and neither is marked.
+        let echo = answer.flags.has(Flags::ECE);
+        if answer.flags.has(Flags::CWR) || ecn != 0 || echo != (syn.flags.has(Flags::ECE) && self.ecn) {
+            return Err(format!("the SYN-ACK: {answer:?}"));
+        }
         self.iss = Some(answer.seq);
         self.now = self.now.plus_ms(100);
         let mut ack = syn.clone();
@@ -303,7 +313,7 @@ impl World {
                     assert_eq!(got, byte(from + at), "byte {} of what goes out", from + at);
                 }
             }
-            self.sent.push_back((self.now, segment));
+            self.sent.push_back((self.now, (segment, datagram.ecn)));
         }
     }
 
@@ -322,7 +332,7 @@ impl World {
     fn expect(&mut self, ms: u64, want: &Written) -> Result<(), String> {
         let due = self.now.plus_ms(ms);
         self.pass(ms + 5)?;
-        let Some((at, got)) = self.sent.pop_front() else { return Err("nothing went out".to_owned()) };
+        let Some((at, (got, ecn))) = self.sent.pop_front() else { return Err("nothing went out".to_owned()) };
         if at.0.abs_diff(due.0) > 5_000_000 {
             return Err(format!("went out at {} ms, not at {} ms: {got:?}", at.as_ms(), due.as_ms()));
         }
@@ -331,6 +341,7 @@ impl World {
         let ack = got.flags.has(Flags::ACK).then(|| got.ack.since(PEER_ISN));
         // A reset to what nobody knows has the sequence number it was asked for.
         let matches = got.flags == want.flags
+            && ecn == want.ecn
             && seq == want.seq
             && usize::from(got.len) == want.len
             && want.ack.is_none_or(|want| ack == Some(want))
@@ -344,7 +355,7 @@ impl World {
         }
         let len = got.len;
         Err(format!(
-            "went out: {:?} {seq}:{}({len}) ack {ack:?} win {} {:?}",
+            "went out: {:?} {seq}:{}({len}) ack {ack:?} ecn {ecn} win {} {:?}",
             got.flags,
             seq + u32::from(len),
             got.window,
@@ -367,10 +378,10 @@ impl World {
             && blocks(&want.sack, Seq(0)) == blocks(&got.sack, PEER_ISN)
     }
 
-    fn frame(protocol: u8, from: IpAddr, to: IpAddr, body: &[u8]) -> Vec<u8> {
+    fn frame(protocol: u8, from: IpAddr, to: IpAddr, ecn: u8, body: &[u8]) -> Vec<u8> {
         let link = Link { source: THEM, destination: US, vlan: None };
         let mut frame = vec![0; headers::bytes(link, from)];
-        headers::write(&mut frame, link, from, to, protocol, 0, body.len());
+        headers::write(&mut frame, link, from, to, protocol, ecn, body.len());
         frame.extend_from_slice(body);
         frame
     }
@@ -409,7 +420,7 @@ impl World {
         }));
         let (from, to) = (remote(self.v6).ip(), local(self.v6).ip());
         segment.write(from, to, &mut bytes);
-        self.wire.inject(&Self::frame(TCP, from, to, &bytes));
+        self.wire.inject(&Self::frame(TCP, from, to, written.ecn, &bytes));
     }
 
     /// An ICMP message about a segment of ours.
@@ -432,6 +443,6 @@ impl World {
         let sum = if self.v6 { pseudo_header(router, from.ip(), ICMPV6, body.len()) } else { Sum::ZERO };
         let sum = sum.bytes(&body).fold();
         body[2..4].copy_from_slice(&sum.to_be_bytes());
-        self.wire.inject(&Self::frame(protocol, router, from.ip(), &body));
+        self.wire.inject(&Self::frame(protocol, router, from.ip(), 0, &body));
     }
 }
