@@ -53,6 +53,8 @@ def flags(script, v6):
     chosen = ["mtu=1520"] if v6 else []
     if re.search(r"tcp_timestamps=0", text):
         chosen.append("timestamps=0")
+    if ecn := re.search(r"tcp_ecn=(\d)", text):
+        chosen.append(f"ecn={ecn[1]}")
     return ",".join(chosen)
 
 

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use pelton_tcp::{Settings, SocketId};
+use pelton_tcp::{Ecn, Settings, SocketId};
 
 use crate::call::{Errno, errno};
 use crate::world::{World, usual_addresses};
@@ -60,6 +60,13 @@ impl Flags {
             "fin_wait_2_ms" => settings.fin_wait_2_ms = value,
             "time_wait_ms" => settings.time_wait_ms = value,
             "sack" => settings.sack = value != 0,
+            "ecn" => {
+                settings.ecn = match value {
+                    0 => Ecn::Off,
+                    1 => Ecn::Ask,
+                    _ => Ecn::Accept,
+                }
+            }
             "timestamps" => settings.timestamps = value != 0,
             "window_scaling" => settings.window_scaling = value != 0,
             _ => return Err(format!("{name}: no such flag")),

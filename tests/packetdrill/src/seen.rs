@@ -19,6 +19,7 @@ pub(crate) fn tcp_info(info: Option<Info>) -> Vec<u8> {
     let phase = match info.phase {
         Phase::Open => 0,
         Phase::Disorder => 1,
+        Phase::Reducing => 2,
         Phase::Recovery => 3,
         Phase::Loss => 4,
     };

@@ -13,6 +13,8 @@ pub enum Phase {
     Open,
     /// Something arrived out of order, which may yet be harmless.
     Disorder,
+    /// The peer said that the path is congested, and the window comes down, RFC 3168 6.1.2.
+    Reducing,
     /// It recovers from a loss that acknowledgements showed, RFC 5681 3.2.
     Recovery,
     /// It recovers from a retransmission time-out, RFC 6298 5.4.
@@ -71,6 +73,8 @@ impl<P: Port> Tcp<P> {
             Phase::Loss
         } else if hot.facts.has(Facts::RECOVERY) {
             Phase::Recovery
+        } else if self.cold.get(hot.cold).is_some_and(|cold| cold.prr.is_some()) {
+            Phase::Reducing
         } else if hot.dup_acks > 0 || sacked_bytes > 0 {
             Phase::Disorder
         } else {
