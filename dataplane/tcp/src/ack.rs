@@ -125,7 +125,7 @@ impl<P: Port> Tcp<P> {
             delivered -= hot.known_by_duplicates(acked);
         }
         if hot.cold != NO_COLD {
-            self.take_back_if_in_vain(index, segment);
+            self.take_back_if_in_vain(index, segment, true);
         }
         let echo = self.hear_echo(index, segment, flight, delivered);
         if self.tcbs[index].recovering() {
@@ -182,7 +182,7 @@ impl<P: Port> Tcp<P> {
     fn selective(&mut self, index: u32, segment: &Segment) {
         let now_us = self.now_us;
         if self.tcbs[index].cold != NO_COLD {
-            self.take_back_if_in_vain(index, segment);
+            self.take_back_if_in_vain(index, segment, false);
         }
         if self.tcbs[index].flight() == 0 || !self.ensure_flight(index) {
             return;

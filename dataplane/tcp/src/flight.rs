@@ -9,6 +9,8 @@ use crate::seq::{Seq, time_lt};
 
 /// Runs of one connection. Beyond, SACK information is not taken, which only makes recovery slower.
 const RUNS_MAX: usize = 256;
+/// The same, where what is sent again is to be told from what is not: else the whole run would be taken for sent again.
+const RUNS_RESENT_MAX: usize = 512;
 
 /// A stretch of sequence space under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +161,7 @@ impl Flight {
         if !left.lt(right) || left.lt(first.start) || last.end.lt(right) {
             return delivered;
         }
-        if !self.split(left) || !self.split(right) {
+        if !self.split(left, RUNS_MAX) || !self.split(right, RUNS_MAX) {
             return delivered;
         }
         for at in 0..self.runs.len() {
@@ -182,14 +184,14 @@ impl Flight {
         delivered
     }
 
-    /// Makes a run begin at `at`; whether one does now.
-    fn split(&mut self, at: Seq) -> bool {
+    /// Makes a run begin at `at`, unless there are `max` of them; whether one does now.
+    fn split(&mut self, at: Seq, max: usize) -> bool {
         let Some(index) = self.runs.iter().position(|run| at.lt(run.end)) else { return true };
         let run = self.runs[index];
         if at.le(run.start) {
             return true;
         }
-        if self.runs.len() >= RUNS_MAX {
+        if self.runs.len() >= max {
             return false;
         }
         self.runs[index].end = at;
@@ -266,7 +268,7 @@ impl Flight {
     /// Marks what is before `limit` and has not arrived as lost; how many bytes newly so.
     pub(crate) fn lose_until(&mut self, limit: Seq) -> u32 {
         // Where the runs are at their limit the whole run goes: sent again for nothing, not lost.
-        self.split(limit);
+        self.split(limit, RUNS_MAX);
         let mut lost = 0;
         for run in &mut self.runs {
             if !run.start.lt(limit) {
@@ -307,8 +309,8 @@ impl Flight {
 
     /// `start..end` was sent again.
     pub(crate) fn resent(&mut self, start: Seq, end: Seq, now_us: u32) {
-        self.split(start);
-        self.split(end);
+        self.split(start, RUNS_RESENT_MAX);
+        self.split(end, RUNS_RESENT_MAX);
         for run in &mut self.runs {
             if end.le(run.start) {
                 break;

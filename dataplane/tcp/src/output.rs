@@ -80,6 +80,9 @@ impl<P: Port> Tcp<P> {
         }
         hot.restart_if_idle(self.now_us, &self.settings);
         let before = hot.snd_max;
+        #[cfg(debug_assertions)]
+        let (pipe_before, window) = (self.pipe(index), self.tcbs[index].cwnd);
+        let hot = &self.tcbs[index];
         let probed = hot.facts.has(Facts::WINDOW_PROBE.or(Facts::TAIL_PROBE));
         let blocked = if self.fits_one(index, queue.len()) {
             self.send_all(index, queue, logs)
@@ -88,6 +91,13 @@ impl<P: Port> Tcp<P> {
                 || self.send_lost(index, queue, logs)
                 || self.send_new(index, queue, logs)
         };
+        // Never more than the window, but for one segment: the first that is sent again, or a probe.
+        #[cfg(debug_assertions)]
+        debug_assert!(
+            self.pipe(index) <= pipe_before.max(window) + self.tcbs[index].payload_max(),
+            "{pipe_before} then {} of {window}",
+            self.pipe(index)
+        );
         if blocked {
             self.wait(index);
         }

@@ -149,7 +149,7 @@ impl<P: Port> Tcp<P> {
             self.lose(index, Some(front));
         }
         if self.tcbs[index].timer == Timer::TailProbe {
-            // RFC 8985 7.2: what is being repaired is not probed.
+            // The silence counts from the repair.
             self.rearm(index);
         }
         self.serve(index);
@@ -193,8 +193,8 @@ impl<P: Port> Tcp<P> {
     }
 
     /// Takes the last reduction back if an acknowledgement shows that it was for nothing, and takes in what it says that
-    /// came twice.
-    pub(crate) fn take_back_if_in_vain(&mut self, index: u32, segment: &Segment) {
+    /// came twice. `advances`: it acknowledges something new.
+    pub(crate) fn take_back_if_in_vain(&mut self, index: u32, segment: &Segment, advances: bool) {
         let hot = &self.tcbs[index];
         let (una, snd_max) = (hot.snd_una, hot.snd_max);
         let Some(cold) = self.cold.get_mut(hot.cold) else { return };
@@ -207,10 +207,10 @@ impl<P: Port> Tcp<P> {
             let segments = right.since(left).div_ceil(hot.payload_max().max(1)).min(u32::from(u16::MAX));
             in_vain = cold.undo.as_mut().is_some_and(|undo| undo.twice(left, segments as u16));
         }
-        if hot.recovering()
+        if advances
+            && hot.recovering()
             && hot.facts.has(Facts::TIMESTAMPS)
             && let Some((_, echo)) = segment.options.timestamps
-            && una == segment.ack
         {
             in_vain |= cold.undo.as_mut().is_some_and(|undo| undo.echoed(echo));
         }

@@ -47,8 +47,10 @@ impl<P: Port> Tcp<P> {
             self.set_timer(index, Timer::Persist, now_ms.wrapping_add(rto_ms));
             return;
         }
-        // RFC 6298 5.3: from now on. RFC 8985 7.2: not while a loss is being repaired, and one probe per silence.
-        let probe = !hot.recovering()
+        // RFC 6298 5.3: from now on. RFC 8985 7.2: one probe per silence. Other than there also while a loss is being repaired, as RFC 9002 6.2 has
+        // it: the repair may be lost as well, and where nothing is sent behind it only a time-out would show that, a
+        // hundred round trips later. Not after a time-out until something has come through.
+        let probe = hot.backoff == 0
             && !hot.facts.has(Facts::PROBED.or(Facts::ORPHAN))
             && hot.state != State::SynSent
             && hot.state != State::SynReceived
@@ -67,7 +69,8 @@ impl<P: Port> Tcp<P> {
     fn probe_wait_ms(&self, index: u32) -> u32 {
         let hot = &self.tcbs[index];
         let mut wait_us = u64::from(hot.srtt_us) * 2;
-        if hot.flight() <= hot.payload_max() {
+        // What fills a gap is acknowledged at once (RFC 5681 4.2).
+        if hot.flight() <= hot.payload_max() && !hot.facts.has(Facts::RECOVERY) {
             wait_us += u64::from(self.settings.peer_ack_delay_ms) * 1_000;
         }
         wait_us.div_ceil(1_000).max(2) as u32
@@ -301,12 +304,33 @@ impl<P: Port> Tcp<P> {
     fn tail_probe_due(&mut self, index: u32) {
         let hot = &mut self.tcbs[index];
         hot.facts.set(Facts::PROBED);
+        if hot.recovering() {
+            self.repeat_repair(index);
+            return;
+        }
         let at = self.now_ms.wrapping_add(hot.rto_ms(&self.settings));
         if hot.facts.has(Facts::FIN_SENT) && hot.flight() == 1 {
             self.counters.add(TcpCounter::TailProbes);
         } else {
             hot.facts.set(Facts::TAIL_PROBE);
         }
+        self.set_timer(index, Timer::Retransmit, at);
+        self.resend_soon(index);
+    }
+
+    /// Nothing was heard of what was sent again first: it is sent once more.
+    fn repeat_repair(&mut self, index: u32) {
+        self.counters.add(TcpCounter::TailProbes);
+        let hot = &self.tcbs[index];
+        let (flight, front) = (hot.flight(), hot.snd_una + hot.payload_max());
+        if hot.facts.has(Facts::RECOVERY) {
+            // RFC 5681 4.3: a retransmission that is lost is a second sign that the path is congested.
+            self.reduce(index, flight, false);
+        }
+        self.lose(index, Some(front));
+        let hot = &mut self.tcbs[index];
+        hot.facts.set(Facts::RESEND_HEAD);
+        let at = self.now_ms.wrapping_add(hot.rto_ms(&self.settings));
         self.set_timer(index, Timer::Retransmit, at);
         self.resend_soon(index);
     }

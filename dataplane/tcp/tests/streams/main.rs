@@ -9,3 +9,4 @@ mod host;
 mod loss;
 mod peers;
 mod queues;
+mod repair;
