@@ -173,7 +173,7 @@ mod tests {
         ) {
             let (mut cubic, mut model) = (Cubic::default(), Model::default());
             let mut cwnd = first * size;
-            let mut exact = f64::from(first);
+            let mut exact;
             let mut now_ms = u32::MAX - 5_000;
             let mut seconds = 0.0;
             for rounds in losses {
