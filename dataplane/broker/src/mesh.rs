@@ -176,11 +176,21 @@ impl Broker {
         link
     }
 
-    /// A connection of this shard is being handed to another: it is forgotten here.
-    pub fn handle_detached(&mut self, key: Key) {
+    /// What was queued to a connection when another shard handed it to this one. A transport may have sent some of it.
+    pub fn queue_again(&mut self, key: Key, unsent: &[u8]) {
+        if !unsent.is_empty() {
+            self.core.out.append(key.index, |bytes| bytes.extend_from_slice(unsent));
+        }
+    }
+
+    /// A connection of this shard is being handed to another: it is forgotten here. Returns what is queued to it.
+    pub fn handle_detached(&mut self, key: Key) -> Vec<u8> {
+        let (queue, logs) = self.core.out.queue(key.index);
+        let unsent = queue.slices(logs).flatten().copied().collect();
         self.link_timers.clear(key.index);
         self.core.out.discard(key.index);
         self.core.links.remove(key);
+        unsent
     }
 
     /// A connection could not be handed over: its stream is gone.

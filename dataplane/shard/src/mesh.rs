@@ -25,6 +25,8 @@ pub struct HandedOver<H> {
     pub stream: H,
     /// Bytes read.
     pub bytes: Vec<u8>,
+    /// Bytes queued to it; some may be under way.
+    pub unsent: Vec<u8>,
     /// Which listener accepted it.
     pub listener: u16,
 }

@@ -361,13 +361,14 @@ impl<T: ByteStreams> Shard<T> {
 
     /// A connection that another shard handed over.
     fn take_over(&mut self, handed: HandedOver<T::Handover>) {
-        let HandedOver { stream, bytes, listener } = handed;
+        let HandedOver { stream, bytes, unsent, listener } = handed;
         let Some((stream, _)) = self.transport.attach(stream) else { return };
         let Some(key) = self.if_open(Broker::handle_attached) else {
             self.transport.close(stream, Ending::Abort);
             return;
         };
         self.open(key, stream, listener);
+        self.broker.queue_again(key, &unsent);
         self.receive(key, &bytes);
     }
 
@@ -383,8 +384,8 @@ impl<T: ByteStreams> Shard<T> {
         match self.transport.detach(stream, to) {
             Some(stream) => {
                 self.conns[key.index] = None;
-                self.broker.handle_detached(key);
-                let handed = self.mesh.hand_over(to, HandedOver { stream, bytes, listener });
+                let unsent = self.broker.handle_detached(key);
+                let handed = self.mesh.hand_over(to, HandedOver { stream, bytes, unsent, listener });
                 debug_assert!(handed.is_ok(), "there is room");
             }
             None => self.broker.hand_over_failed(key),

@@ -1,11 +1,16 @@
-//! Moving a connection to the stack of another shard: its block goes, with what was received and not handed out.
+//! Moving a connection to the stack of another shard: its block goes, with what was received and not handed out. What is
+//! under way stays under way: the shard moves the queue that it may have to be sent from again.
+//!
+//! The stack that a connection is given away by hands its frames over from then on. If they came by a third one, its
+//! entry is turned to the new owner by that ([`News::Took`]), and the entry in between goes when nothing can be on its
+//! way to it any more ([`News::Forget`]): what the third one handed over before stands in the same ring before that.
 
 use pelton_base::{Key, Peer, StreamId};
 use pelton_packet::{Link, Port};
 
 use crate::chunk::Chunk;
 use crate::demux::Entry;
-use crate::relay::Moved;
+use crate::relay::{Moved, News};
 use crate::stack::{Event, Tcp};
 use crate::tcb::{Facts, Hot, NO_COLD, State};
 use crate::tuple::Tuple;
@@ -19,6 +24,8 @@ pub struct HandedTcp {
     listener: u16,
     /// The shard whose port its frames come in on.
     home: u16,
+    /// The shard that gives it away.
+    from: u16,
     /// Data in order that was not handed out.
     pending: Vec<Vec<u8>>,
 }
@@ -34,26 +41,24 @@ const KEPT: Facts = Facts::V6
     .or(Facts::ACK_NOW)
     .or(Facts::PEER_CLOSED)
     .or(Facts::WATCHED)
+    .or(Facts::HANDED)
     .or(Facts::ANNOUNCED);
 
 impl<P: Port> Tcp<P> {
     /// Takes a connection out, to go to the stack of shard `to`, and from here on hands its frames over to that.
-    /// `None` if it cannot go: something is under way that the shard's queue may have to send again, or it has come
-    /// from elsewhere itself.
+    /// `None` if it cannot go: it is being closed, or has moved before.
     pub(crate) fn hand_over(&mut self, key: Key, to: u16) -> Option<HandedTcp> {
         let index = self.tcbs.live(key)?;
-        let home = self.relays.as_ref()?.own();
+        let from = self.relays.as_ref()?.own();
         let hot = self.tcbs[index];
         let listener = self.locals.get(hot.local).listener?;
         let movable = matches!(hot.state, State::Established | State::CloseWait)
-            && hot.flight() == 0
-            && hot.queue_seq == hot.snd_una
-            && !hot.facts.has(Facts::APP_CLOSED)
-            && !self.homes.contains_key(&index)
+            && !hot.facts.has(Facts::APP_CLOSED.or(Facts::HANDED))
             && self.moved.len() < self.settings.connections_max as usize;
         if !movable {
             return None;
         }
+        let home = self.homes.remove(&index).unwrap_or(from);
         let tuple = self.tuple_of(index);
         let mut pending = Vec::new();
         for event in std::mem::take(&mut self.events) {
@@ -74,21 +79,35 @@ impl<P: Port> Tcp<P> {
         let link = self.links.get(hot.link);
         self.links.leave(hot.link);
         self.release(index);
-        Some(HandedTcp { hot, tuple, link, listener, home, pending })
+        Some(HandedTcp { hot, tuple, link, listener, home, from, pending })
     }
 
     /// Takes a connection in.
     pub(crate) fn take_in(&mut self, handed: HandedTcp) -> Option<(StreamId, Peer)> {
-        let HandedTcp { hot, tuple, link, listener, home, pending } = handed;
+        let HandedTcp { hot, tuple, link, listener, home, from, pending } = handed;
+        let own = self.relays.as_ref()?.own();
         let hash = self.keys.demux.hash(&tuple);
-        let there = self.demux.find(hash, |entry| self.is(entry, &tuple)).is_some();
+        // Its frames may come by this stack, which has handed them over until now.
+        let before = match self.demux.find(hash, |entry| self.is(entry, &tuple)) {
+            None => Some(None),
+            Some(Entry::Moved(moved)) => Some(Some(moved)),
+            // The peer began anew meanwhile.
+            Some(_) => None,
+        };
         let local = self.locals.find(tuple.local);
-        let link = if there || self.tcbs.is_full() { None } else { self.links.enter(link) };
+        let link = if before.is_none() || self.tcbs.is_full() { None } else { self.links.enter(link) };
+        if let Some(Some(moved)) = before {
+            self.demux.remove(hash, Entry::Moved(moved));
+            self.moved.remove(moved);
+        }
+        self.turn_to_owner(&tuple, own, home, from);
         let (Some(local), Some(link)) = (local, link) else {
             if let Some(link) = link {
                 self.links.leave(link);
             }
-            self.tell_home(home, tuple);
+            if home != own {
+                self.tell_home(home, tuple);
+            }
             return None;
         };
         let index = self.tcbs.take()?;
@@ -104,15 +123,19 @@ impl<P: Port> Tcp<P> {
             cold: NO_COLD,
             token: u64::MAX,
             timer: crate::tcb::Timer::None,
+            dup_acks: 0,
             ..hot
         };
         self.demux.insert(hash, Entry::Tcb(index));
-        self.homes.insert(index, home);
+        if home != own {
+            self.homes.insert(index, home);
+        }
         let key = self.tcbs.key(index);
         for bytes in pending {
             self.events.push_back(Event::Data(key, Chunk::Copied(bytes)));
         }
         let facts = &mut self.tcbs[index].facts;
+        facts.set(Facts::HANDED);
         if facts.has(Facts::ACK_OWED) {
             facts.set(Facts::ACK_NOW);
         }
@@ -121,7 +144,56 @@ impl<P: Port> Tcp<P> {
         if closed {
             self.linger(index, self.settings.linger_ms);
         }
+        if hot.flight() > 0 {
+            self.go_on_sending(index, hot.recovering());
+        }
         self.arm(index);
         Some((StreamId(key.to_u64()), Peer { remote: tuple.remote, listener }))
+    }
+
+    /// Something is under way. What was known of its parts is not, so nothing is measured by it; if something of it was
+    /// lost, all that is not acknowledged counts as lost, as after a time-out.
+    fn go_on_sending(&mut self, index: u32, recovering: bool) {
+        let hot = &mut self.tcbs[index];
+        hot.facts.set(Facts::RETRANSMITTED);
+        if recovering {
+            hot.facts.set(Facts::LOSS.or(Facts::RESEND_HEAD));
+            hot.recover = hot.snd_max;
+            self.lose(index, None);
+        }
+        self.rearm(index);
+        self.serve(index);
+    }
+
+    /// A connection that `from` gave away is here, or would be: who gets its frames learns that.
+    fn turn_to_owner(&mut self, tuple: &Tuple, own: u16, home: u16, from: u16) {
+        let Some(relays) = &mut self.relays else { return };
+        if home == own {
+            relays.tell(from, News::Forget(*tuple));
+        } else if home != from {
+            relays.tell(home, News::Took { tuple: *tuple, from });
+        }
+    }
+
+    /// A connection whose frames come by this stack went from one other stack to another.
+    pub(crate) fn took(&mut self, tuple: &Tuple, owner: u16, from: u16) {
+        if let Some(Entry::Moved(moved)) = self.entry_of(tuple) {
+            self.moved.turn(moved, owner);
+        }
+        if let Some(relays) = &mut self.relays {
+            relays.tell(from, News::Forget(*tuple));
+        }
+    }
+
+    /// No frames of a connection that went from here come any more by the stack that handed them over.
+    pub(crate) fn forget_passed_on(&mut self, tuple: &Tuple) {
+        if let Some(Entry::Moved(moved)) = self.entry_of(tuple) {
+            self.demux.remove(self.keys.demux.hash(tuple), Entry::Moved(moved));
+            self.moved.remove(moved);
+        }
+    }
+
+    fn entry_of(&self, tuple: &Tuple) -> Option<Entry> {
+        self.demux.find(self.keys.demux.hash(tuple), |entry| self.is(entry, tuple))
     }
 }

@@ -39,6 +39,15 @@ pub(crate) enum News {
         /// Who asked had a half-open one besides.
         half_open: bool,
     },
+    /// One whose frames come by the other, and that `from` had, has gone over to this one.
+    Took {
+        /// The connection.
+        tuple: Tuple,
+        /// Who had it.
+        from: u16,
+    },
+    /// Nothing of one that the other gave away is handed over to it any more.
+    Forget(Tuple),
     /// Nobody has it; `moving`: somebody gave it away, so that it may be under way.
     Unfound {
         /// The connection.
@@ -200,7 +209,14 @@ impl MovedTable {
         self.entries.get(index as usize)?.as_ref()
     }
 
-    fn remove(&mut self, index: u32) -> Option<Moved> {
+    /// The connection is somewhere else from now on.
+    pub(crate) fn turn(&mut self, index: u32, owner: u16) {
+        if let Some(Some(moved)) = self.entries.get_mut(index as usize) {
+            moved.owner = owner;
+        }
+    }
+
+    pub(crate) fn remove(&mut self, index: u32) -> Option<Moved> {
         let moved = self.entries.get_mut(index as usize)?.take()?;
         self.free.push(index);
         Some(moved)
@@ -277,6 +293,8 @@ impl<P: Port> Tcp<P> {
                 News::Search(search) => self.searched(search),
                 News::Found { tuple, half_open } => self.found(&tuple, half_open, from),
                 News::Unfound { tuple, moving } => self.unfound(&tuple, moving),
+                News::Took { tuple, from: before } => self.took(&tuple, from, before),
+                News::Forget(tuple) => self.forget_passed_on(&tuple),
             }
         }
         if let Some(relays) = &mut self.relays {

@@ -131,6 +131,8 @@ facts! {
     ECN_ECHO = 34,
     /// The peer is to be told that this side has slowed down.
     CWR_OWED = 35,
+    /// It came from another stack, and stays.
+    HANDED = 36,
 }
 
 impl Facts {

@@ -73,6 +73,8 @@ pub(crate) struct Conn {
     pub(crate) unread: usize,
     /// Does not use what it gets.
     pub(crate) reading: bool,
+    /// It went to another host.
+    pub(crate) moved: bool,
 }
 
 pub(crate) struct Host<P: Port> {
@@ -102,6 +104,7 @@ impl<P: Port> Host<P> {
             ended: None,
             unread: 0,
             reading: true,
+            moved: false,
         });
         token
     }
@@ -195,6 +198,26 @@ impl<P: Port> Host<P> {
             Transmit::Blocked => conn.blocked = true,
         }
         self.out.settle(at as u32);
+    }
+
+    /// Hands a connection to another host, the one of shard `to`, with all that is queued to it; whether it went.
+    pub(crate) fn hand_over(&mut self, at: usize, other: &mut Self, to: u16) -> bool {
+        let Some(handed) = self.tcp.detach(self.conns[at].stream, to) else { return false };
+        let (queue, logs) = self.out.queue(at as u32);
+        let unsent: Vec<u8> = queue.slices(logs).flatten().copied().collect();
+        self.out.discard(at as u32);
+        let (stream, _) = other.tcp.attach(handed).expect("there is room");
+        let plan = self.conns[at].plan;
+        let token = other.add(stream, plan);
+        let (conn, there) = (&mut self.conns[at], &mut other.conns[token as usize]);
+        (there.written, there.received, there.unread) = (conn.written, conn.received, conn.unread);
+        there.blocked = false;
+        conn.moved = true;
+        conn.ended = Some(StreamEnd::Local);
+        other.tcp.bind(stream, token);
+        other.out.append(token as u32, |bytes| bytes.extend_from_slice(&unsent));
+        other.transmit(token as usize);
+        true
     }
 
     pub(crate) fn until(&self) -> Mono {

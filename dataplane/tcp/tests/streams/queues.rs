@@ -32,7 +32,11 @@ struct World {
 
 impl World {
     fn new(queues: u16, settings: &Settings, server_closes: bool) -> Self {
-        let port = |near| Faulty::new(near, Faults::default(), 1, 64);
+        Self::bad(queues, settings, server_closes, Faults::default(), 1)
+    }
+
+    fn bad(queues: u16, settings: &Settings, server_closes: bool, faults: Faults, seed: u64) -> Self {
+        let port = |near| Faulty::new(near, faults, seed, 64);
         let (near, far) = pair(MemorySettings::default());
         let quick = Settings { connections_max: 64, ..Settings::default() };
         let client = Host::new(client(port(near), quick, 1), |_| unreachable!());
@@ -391,4 +395,94 @@ fn all_stacks_are_told_what_was_too_big_and_who_has_it_believes_what_is_under_wa
         }
     }
     world.ended_well(1);
+}
+
+impl World {
+    /// Hands a connection that is under way to another shard; whether there is one that goes.
+    fn hand_over(&mut self, rng: &mut Rng) -> bool {
+        let from = rng.below(self.servers.len() as u64) as usize;
+        let to = (from + 1 + rng.below(self.servers.len() as u64 - 1) as usize) % self.servers.len();
+        let (low, high) = self.servers.split_at_mut(from.max(to));
+        let (a, b) = if from < to { (&mut low[from], &mut high[0]) } else { (&mut high[0], &mut low[to]) };
+        let under_way = |conn: &crate::host::Conn| conn.ended.is_none() && !conn.closing;
+        let Some(at) = a.conns.iter().position(under_way) else { return false };
+        a.hand_over(at, b, to as u16)
+    }
+}
+
+/// Connections go to other shards in the middle of their transfers, over links that lose, while their frames come by
+/// one queue and then another.
+#[test]
+fn connections_move_with_what_is_under_way() {
+    let (mut moved, mut in_flight) = (0, 0);
+    for seed in 0..8 {
+        let faults = Faults {
+            loss: if seed % 3 == 0 { 0 } else { 20 },
+            reordering: 20,
+            reorder_ns: 3_000_000,
+            delay_ns: 5_000_000,
+            ..Faults::default()
+        };
+        let settings = Settings { connections_max: 64, ..Settings::default() };
+        let mut world = World::bad(3, &settings, seed % 2 == 0, faults, seed);
+        let mut rng = Rng::with_seed(seed);
+        let ports = 4_000..4_006;
+        for port in ports.clone() {
+            world.connect(port, seed % 2 != 0);
+        }
+        for _ in 0..200 {
+            world.turn();
+            if rng.chance(20) {
+                world.queue = rng.below(3) as usize;
+            }
+            if rng.chance(100) {
+                let busy = world.servers.iter().any(|server| {
+                    server
+                        .conns
+                        .iter()
+                        .any(|conn| conn.ended.is_none() && server.out.queued(0) > 0 && !conn.moved)
+                });
+                let went = world.hand_over(&mut rng);
+                moved += usize::from(went);
+                in_flight += usize::from(went && busy);
+            }
+        }
+        let queue = world.queue;
+        world.until("all ended", |world| {
+            world.client.all_ended() && world.servers.iter().all(Host::all_ended)
+        });
+        let all: Vec<_> =
+            world.servers.iter().flat_map(|server| &server.conns).filter(|conn| !conn.moved).collect();
+        assert_eq!(all.len(), ports.len(), "seed {seed}, queue {queue}");
+        assert!(all.iter().all(|conn| conn.received == BYTES), "seed {seed}");
+        assert!(world.client.conns.iter().all(|conn| conn.received == BYTES), "seed {seed}");
+        assert_eq!(world.count(TcpCounter::ResetsOut), 0, "seed {seed}");
+        world.nothing_left();
+    }
+    assert!(moved > 16 && in_flight > 8, "{moved} moved, {in_flight} with something queued");
+}
+
+/// One that was found by another queue goes to a third shard, and to that whose queue it is.
+#[test]
+fn one_whose_frames_come_by_another_queue_moves_too() {
+    for to in [1, 2] {
+        let mut world = begun(3, 4_000);
+        world.queue = 1;
+        world.until("it is found", |world| world.count(TcpCounter::Found) == 1);
+        let (first, rest) = world.servers.split_at_mut(1);
+        assert!(first[0].hand_over(0, &mut rest[to - 1], to as u16));
+        // Nobody has an entry but the queue that the frames come by, if its shard is not the owner.
+        for _ in 0..5 {
+            world.turn();
+        }
+        let moved: Vec<usize> = world.servers.iter().map(|server| server.tcp.usage().moved).collect();
+        assert_eq!(moved, if to == 1 { [0, 0, 0] } else { [0, 1, 0] });
+        let relayed = world.count(TcpCounter::RelayedOut);
+        world.until("all ended", |world| world.client.all_ended());
+        let more = world.count(TcpCounter::RelayedOut) - relayed;
+        assert!(if to == 1 { more == 0 } else { more > 0 }, "{more} frames were handed over");
+        assert_eq!(world.client.conns[0].received, BYTES);
+        assert_eq!(world.servers[to].conns[0].received, BYTES);
+        world.nothing_left();
+    }
 }
