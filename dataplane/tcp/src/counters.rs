@@ -133,6 +133,8 @@ counter_set! {
         OutOfOrder = "out_of_order",
         /// The path's MTU was lowered by a router's word.
         PathMtuLowered = "path_mtu_lowered",
+        /// A longer segment was tried on a path that had been found narrow, and arrived.
+        PathMtuRaised = "path_mtu_raised",
         /// The segment size was lowered because nothing big came through.
         BlackHoleSuspected = "black_hole_suspected",
         /// TIME-WAIT records that went before their time.

@@ -87,6 +87,7 @@ impl<P: Port> Tcp<P> {
             self.cold.put(cold);
         }
         // Where it stands among the soon it is looked over.
+        self.narrow.remove(&index);
         let hot = &self.tcbs[index];
         if hot.facts.has(Facts::WHEEL) {
             self.wheel.clear(index);

@@ -302,6 +302,11 @@ impl Flight {
         self.merge();
     }
 
+    /// Whether what is lost is inside of `start..end`.
+    pub(crate) fn lost_within(&self, start: Seq, end: Seq) -> bool {
+        self.runs.iter().filter(|run| run.lost).all(|run| start.le(run.start) && run.end.le(end))
+    }
+
     /// The first that is lost.
     pub(crate) fn next_lost(&self) -> Option<(Seq, Seq)> {
         self.runs.iter().find(|run| run.lost).map(|run| (run.start, run.end))

@@ -13,7 +13,7 @@
 //! | `input`, `ack`, `reassembly` | any other segment arrives |
 //! | `output`, `compose`, `flight` | what may be sent, and what is under way |
 //! | `congestion`, `cubic`, `recovery`, `prr`, `undo`, `ecn` | how much may be under way, and what a loss does to that |
-//! | `timers`, `path` | what happens when nothing arrives |
+//! | `timers`, `path`, `path_search` | what happens when nothing arrives |
 //! | `ending`, `time_wait` | how connections end |
 //! | `handover`, `relay` | connections that move to another shard |
 //! | `search` | segments that come by the port of another stack than that of their connection |
@@ -47,6 +47,7 @@ mod limiter;
 mod offer;
 mod output;
 mod path;
+mod path_search;
 mod plain;
 mod predict;
 mod prr;

@@ -289,6 +289,10 @@ impl<P: Port> Tcp<P> {
 
     /// New data, as congestion and receive windows allow. Whether the port has no room.
     fn send_new(&mut self, index: u32, queue: &SendQueue, logs: &SharedLogs) -> bool {
+        let narrow = !self.narrow.is_empty();
+        if narrow {
+            self.path_probe_arrived(index);
+        }
         let hot = &self.tcbs[index];
         if hot.facts.has(Facts::FIN_SENT) {
             return false;
@@ -311,8 +315,11 @@ impl<P: Port> Tcp<P> {
         let start = next;
         let mut reader = self.reader(index, queue, logs, next);
         let mut no_room = false;
+        // RFC 4821 7.3: a probe is the first of what is sent, with data as any.
+        let mut probe = if narrow { self.path_probe(index, unsent.min(window).min(room)) } else { None };
         while unsent > 0 {
-            let len = unsent.min(size).min(window);
+            let full = probe.take().unwrap_or(size);
+            let len = unsent.min(full).min(window);
             // RFC 9293 3.8.6.2.1: a full segment, or all there is, or half of the biggest window ever seen. What
             // is too little and waits for nothing is sent when the persist timer says so.
             if len == 0 || (len < size && len < unsent && len < half_window) || len > room {
@@ -325,6 +332,9 @@ impl<P: Port> Tcp<P> {
             if !self.send_from(index, &outgoing, |into| reader.read(into)) {
                 no_room = true;
                 break;
+            }
+            if full > size {
+                self.path_probe_sent(index, next, len);
             }
             next += len;
             unsent -= len;

@@ -68,7 +68,9 @@ impl<P: Port> Tcp<P> {
             0 => floor,
             mtu => (mtu.saturating_sub(headers).min(65_535) as u16).max(floor),
         };
+        let before = self.tcbs[index].mss;
         if self.tcbs[index].shrink_mss(mss) {
+            self.narrowed(index, before, true);
             self.counters.add(TcpCounter::PathMtuLowered);
             if !matches!(self.tcbs[index].state, State::SynSent | State::SynReceived) {
                 // RFC 1191 6.4: what was too long is gone; this is no congestion.
@@ -93,7 +95,9 @@ impl<P: Port> Tcp<P> {
         } else {
             return;
         };
+        let before = hot.mss;
         if hot.shrink_mss(mss) {
+            self.narrowed(index, before, false);
             self.counters.add(TcpCounter::BlackHoleSuspected);
         }
     }

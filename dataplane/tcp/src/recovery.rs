@@ -126,6 +126,9 @@ impl<P: Port> Tcp<P> {
 
     /// A loss was found. `front`: what is before it is lost (without SACK nobody says more).
     pub(crate) fn enter_recovery(&mut self, index: u32, front: Option<Seq>, delivered: u32, acked: u32) {
+        if !self.narrow.is_empty() && self.only_probe_lost(index) {
+            return;
+        }
         let flight = self.tcbs[index].flight();
         if front.is_some() {
             self.ensure_flight(index);
@@ -143,6 +146,8 @@ impl<P: Port> Tcp<P> {
             } else {
                 u32::from(hot.dup_acks) * hot.payload_max()
             };
+            // RFC 8985 7.4: what a probe repaired counts once, by this.
+            cold.probe_end = None;
             cold.prr = Some(Prr::new((flight + delivered).saturating_sub(arrived)));
         }
         if let Some(front) = front {

@@ -15,6 +15,7 @@ use crate::demux::{Demux, Entry};
 use crate::ecn::CONGESTED;
 use crate::half_open::HalfOpens;
 use crate::limiter::Limiter;
+use crate::path_search::Narrow;
 use crate::plain::{Opening, Plain};
 use crate::relay::{MovedTable, Relays};
 use crate::search::Searches;
@@ -169,6 +170,8 @@ pub struct Tcp<P: Port> {
     pub(crate) moved: MovedTable,
     /// Connections that came from other shards, and from which.
     pub(crate) homes: HashMap<u32, u16, HashKey>,
+    /// Connections whose segments were made shorter.
+    pub(crate) narrow: HashMap<u32, Narrow, HashKey>,
     /// Half-open connections whose frames come by other shards, and by which.
     pub(crate) half_open_homes: HashMap<u32, u16, HashKey>,
     /// What this stack asks the others about.
@@ -252,6 +255,7 @@ impl<P: Port> Tcp<P> {
             relays: None,
             moved: MovedTable::default(),
             homes: HashMap::with_hasher(rng.hash_key()),
+            narrow: HashMap::with_hasher(rng.hash_key()),
             half_open_homes: HashMap::with_hasher(rng.hash_key()),
             searches: Searches::new(
                 settings.searches_per_second,

@@ -252,6 +252,8 @@ impl<P: Port> Tcp<P> {
             }
             _ => {}
         }
+        self.path_probe_lost(index);
+        let hot = &mut self.tcbs[index];
         // RFC 5681 3.1: the threshold comes down once, not each time the same segment is lost.
         if hot.backoff == 0 || !hot.facts.has(Facts::LOSS) {
             let flight = hot.flight();
@@ -260,6 +262,8 @@ impl<P: Port> Tcp<P> {
         }
         if let Some(cold) = self.cold_of(index) {
             cold.prr = None;
+            // What a probe repaired counts by this.
+            cold.probe_end = None;
         }
         let hot = &mut self.tcbs[index];
         // RFC 6582 4.
