@@ -1,5 +1,5 @@
-//! Explicit congestion notification, RFC 3168: routers mark instead of dropping, the receiver says so until it hears that
-//! the sender has slowed down.
+//! Explicit congestion notification, RFC 9293 3.8.2 SHLD-8, RFC 3168: routers mark instead of dropping, the receiver says
+//! so until it hears that the sender has slowed down.
 
 use pelton_packet::Port;
 

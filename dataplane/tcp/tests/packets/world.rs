@@ -74,7 +74,7 @@ pub(crate) fn run(lines: &[Line]) -> Result<(), String> {
                 "time_wait_ms" => settings.time_wait_ms = value,
                 "linger_ms" => settings.linger_ms = value,
                 "peer_ack_delay_ms" => settings.peer_ack_delay_ms = value,
-                "ecn" => settings.ecn = if value == 0 { Ecn::Off } else { Ecn::Accept },
+                "ecn" => settings.ecn = [Ecn::Off, Ecn::Accept, Ecn::Ask][value as usize],
                 "new_reno" => {
                     settings.congestion = if value == 0 { Congestion::Cubic } else { Congestion::NewReno }
                 }
