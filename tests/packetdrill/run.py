@@ -28,6 +28,11 @@ V6 = """--ip_version=ipv6 --mtu=1520 --local_ip=fd3d:0a0b:17d6::1 --gateway_ip=f
  --remote_ip=fd3d:fa7b:d17d::1 -D CMSG_LEVEL_IP=SOL_IPV6 -D CMSG_TYPE_RECVERR=IPV6_RECVERR
  -D TFO_COOKIE=c1d1e9742a47a9bc"""
 SECONDS_MAX = 20
+# The folders that are about what a server's TCP does.
+SERVERS = (
+    "close shutdown blocking fast_retransmit fast_recovery limited_transmit ts_recent sack slow_start mss user_timeout"
+).split()
+VERDICTS = ("pass", "other", "not offered")
 
 
 def known():
@@ -74,7 +79,7 @@ def run(packetdrill, script, v6):
 def table():
     """The document."""
     found = known()
-    rows, counts = [], {}
+    rows, counts, folders = [], {}, {}
     for name, (verdict, reason) in found.items():
         if name.endswith("/"):
             number = int(re.match(r"\d+", reason).group())
@@ -83,10 +88,20 @@ def table():
         else:
             number = 1
             rows.append(f"| `{name}` | {verdict} | {reason} |")
-        counts[verdict] = counts.get(verdict, 0) + number
+        folder = name.split("/")[0]
+        for key, into in ((verdict, counts), ((folder if folder in SERVERS else "all others", verdict), folders)):
+            into[key] = into.get(key, 0) + number
     head = (HERE / "results.md").read_text()
-    summed = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in ("pass", "other", "not offered"))
-    TABLE.write_text(head.replace("{counts}", summed) + "\n".join(["", "| script | | why |", "|---|---|---|", *rows, ""]))
+    summed = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
+    lines = ["| folder | pass | other | not offered |", "|---|---|---|---|"]
+    for folder in [*SERVERS, "all others"]:
+        numbers = " | ".join(str(folders.get((folder, verdict), 0)) for verdict in VERDICTS)
+        lines.append(f"| {folder} | {numbers} |")
+    servers = sum(folders.get((folder, verdict), 0) for folder in SERVERS for verdict in VERDICTS)
+    passed = sum(folders.get((folder, "pass"), 0) for folder in SERVERS)
+    head = head.replace("{counts}", summed).replace("{folders}", "\n".join(lines))
+    head = head.replace("{servers}", f"{passed} of {servers}")
+    TABLE.write_text(head + "\n".join(["", "| script | | why |", "|---|---|---|", *rows, ""]))
 
 
 def main():

@@ -59,11 +59,9 @@ struct Beginning {
 }
 
 impl<P: Port> Tcp<P> {
-    /// The biggest segment this side takes, and the link carries: without headers of fixed length, options not counted
-    /// (RFC 9293 3.7.1 MUST-67, 3.7.3 SHLD-6, RFC 6691, RFC 8200 8.3).
+    /// The longest segment this side takes, and the link carries.
     pub(crate) fn own_mss(&self, v4: bool) -> u16 {
-        let headers = if v4 { 40 } else { 60 };
-        self.port.caps().mtu - headers
+        self.settings.own_mss(self.port.caps().mtu, v4)
     }
 
     /// RFC 6528 3, RFC 9293 3.4.1 MUST-8, MUST-9, SHLD-1: a clock of 4 us and a keyed hash of the tuple.

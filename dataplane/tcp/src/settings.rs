@@ -21,6 +21,8 @@ pub struct Settings {
     pub reassembly_frames_max: u32,
     /// Out-of-order segments of one connection.
     pub reassembly_segments_max: u8,
+    /// The longest segment in either direction, without options; zero for what the link carries. RFC 9293 3.7.1 MUST-14.
+    pub segment_bytes_max: u16,
     /// The receive window of a connection: what the peer may have sent and the shard not used.
     pub receive_window_bytes: u32,
     /// The lowest retransmission time-out. Above 250 ms: constrained devices delay ACKs that long.
@@ -131,6 +133,7 @@ impl Default for Settings {
             links_max: 4096,
             reassembly_frames_max: 512,
             reassembly_segments_max: 64,
+            segment_bytes_max: 0,
             receive_window_bytes: 65_535,
             rto_min_ms: 300,
             rto_initial_ms: 1_000,
@@ -169,12 +172,23 @@ impl Settings {
         self
     }
 
+    /// The longest segment that is taken on a link of this MTU: without headers of fixed length, options not counted
+    /// (RFC 9293 3.7.1 MUST-67, 3.7.3 SHLD-6, RFC 6691, RFC 8200 8.3).
+    pub(crate) const fn own_mss(&self, mtu: u16, v4: bool) -> u16 {
+        let of_link = mtu - if v4 { 40 } else { 60 };
+        match self.segment_bytes_max {
+            0 => of_link,
+            most if most < of_link => most,
+            _ => of_link,
+        }
+    }
+
     /// What a SYN-ACK offers on a link of this MTU.
     pub const fn syn_ack(&self, mtu: u16) -> SynAck {
         let window = self.receive_window_bytes;
         SynAck {
-            mss_v4: mtu - 40,
-            mss_v6: mtu - 60,
+            mss_v4: self.own_mss(mtu, true),
+            mss_v6: self.own_mss(mtu, false),
             window: if window > 65_535 { 65_535 } else { window as u16 },
             scale: if self.window_scaling { Some(self.receive_scale()) } else { None },
             sack: self.sack,

@@ -465,8 +465,12 @@ impl<P: Port> Sockets<P> {
     /// # Errors
     /// [`SocketError::NoSuchSocket`].
     pub fn info(&mut self, socket: SocketId) -> Result<Option<Info>, SocketError> {
-        let stream = self.slot(socket)?.stream();
-        Ok(stream.and_then(|stream| self.tcp.info(stream)))
+        let now = self.now;
+        let slot = self.slot(socket)?;
+        let (stream, received_at) = (slot.stream(), slot.received_at);
+        let info = stream.and_then(|stream| self.tcp.info(stream));
+        let data_received_ms = (now.since(received_at) / 1_000_000).min(u64::from(u32::MAX)) as u32;
+        Ok(info.map(|info| Info { data_received_ms, ..info }))
     }
 
     fn peer_has_closed(&mut self, socket: SocketId) -> Result<bool, SocketError> {
@@ -510,6 +514,7 @@ impl<P: Port> Sockets<P> {
                 StreamEvent::Opened { stream, peer } => self.accepted(stream, peer.remote, peer.listener),
                 StreamEvent::Data { token, chunk } => {
                     let slot = &mut self.slots[token as usize];
+                    slot.received_at = self.now;
                     if !slot.left {
                         slot.received.extend(chunk.iter());
                     }
@@ -526,6 +531,7 @@ impl<P: Port> Sockets<P> {
         let slot = &mut self.slots[index as usize];
         slot.kind = Kind::Open(stream);
         slot.just_open = true;
+        slot.received_at = self.now;
         self.transmit(index as u32);
     }
 
@@ -545,6 +551,7 @@ impl<P: Port> Sockets<P> {
         let slot = &mut self.slots[socket.index as usize];
         slot.kind = Kind::Open(stream);
         slot.local = local;
+        slot.received_at = self.now;
         if let Kind::Listening { ready, .. } = &mut self.slots[usize::from(listener)].kind {
             ready.push_back((socket, remote));
         }

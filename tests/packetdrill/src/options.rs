@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use pelton_tcp::{Ecn, Settings, SocketId};
+use pelton_tcp::{Ecn, Settings, SocketId, State};
 
 use crate::call::{Errno, errno};
 use crate::world::{World, usual_addresses};
@@ -49,6 +49,7 @@ impl Flags {
         let settings = &mut self.settings;
         match name {
             "mtu" => self.mtu = value as u16,
+            "segment_bytes_max" => settings.segment_bytes_max = value as u16,
             "receive_window_bytes" => settings.receive_window_bytes = value,
             "rto_min_ms" => settings.rto_min_ms = value,
             "rto_initial_ms" => settings.rto_initial_ms = value,
@@ -92,8 +93,14 @@ impl World {
             (libc::IPPROTO_TCP, libc::TCP_NODELAY) => Ok(1),
             (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => Ok(settings.user_timeout_ms as i32),
             (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => {
+                let most = match settings.segment_bytes_max {
+                    0 => 536,
+                    most => i32::from(most),
+                };
                 let info = self.sockets.info(socket).map_err(errno)?;
-                Ok(info.map_or(536, |info| info.segment_bytes as i32))
+                Ok(info
+                    .filter(|info| info.state != State::SynSent)
+                    .map_or(most, |info| info.segment_bytes as i32))
             }
             _ => Err(libc::ENOPROTOOPT),
         }
@@ -124,6 +131,11 @@ impl World {
             (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL) => settings.keep_alive_interval_ms = positive * 1_000,
             (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => settings.keep_alive_probes = positive.min(255) as u8,
             (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => settings.user_timeout_ms = positive,
+            // Linux takes none below 88, nor more than its widest window.
+            (libc::IPPROTO_TCP, libc::TCP_MAXSEG) if (88..=32_767).contains(&positive) => {
+                settings.segment_bytes_max = positive as u16;
+            }
+            (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => return Err(libc::EINVAL),
             _ => return Err(libc::ENOPROTOOPT),
         }
         Ok(())

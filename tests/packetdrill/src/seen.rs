@@ -42,7 +42,7 @@ pub(crate) fn tcp_info(info: Option<Info>) -> Vec<u8> {
         0, // fackets
         0, // last_data_sent
         0, // last_ack_sent
-        0, // last_data_recv
+        info.data_received_ms,
         0, // last_ack_recv
         0, // pmtu
         0, // rcv_ssthresh
@@ -50,7 +50,7 @@ pub(crate) fn tcp_info(info: Option<Info>) -> Vec<u8> {
         info.rttvar_us,
         ssthresh,
         info.cwnd_bytes / size,
-        0, // advmss
+        info.peer_segment_bytes,
         3, // reordering: where Linux begins
     ];
     head.into_iter().chain(words.into_iter().flat_map(u32::to_ne_bytes)).collect()

@@ -38,6 +38,10 @@ pub struct Info {
     pub receive_window_bytes: u32,
     /// Data that a full segment carries.
     pub segment_bytes: u32,
+    /// Data that a full segment of the peer's carries.
+    pub peer_segment_bytes: u32,
+    /// How long ago data came, or the connection was opened.
+    pub data_received_ms: u32,
     /// Sent and not acknowledged.
     pub in_flight_bytes: u32,
     /// Of these, what the peer has out of order.
@@ -88,6 +92,9 @@ impl<P: Port> Tcp<P> {
             send_window_bytes: hot.snd_wnd(),
             receive_window_bytes: hot.rcv_edge.since(hot.rcv_nxt),
             segment_bytes: hot.payload_max(),
+            peer_segment_bytes: u32::from(self.own_mss(!hot.facts.has(Facts::V6)))
+                - (u32::from(hot.mss) - hot.payload_max()),
+            data_received_ms: 0,
             in_flight_bytes: hot.flight(),
             sacked_bytes,
             lost_bytes: flight.map_or(0, |flight| flight.lost_bytes()),

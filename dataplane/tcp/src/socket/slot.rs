@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use pelton_base::StreamId;
+use pelton_base::{Mono, StreamId};
 
 use super::{SocketError, SocketId};
 
@@ -31,6 +31,8 @@ pub(super) struct Slot {
     pub(super) generation: u32,
     pub(super) kind: Kind,
     pub(super) local: Option<SocketAddr>,
+    /// When data came last, or the connection was opened.
+    pub(super) received_at: Mono,
     /// What came and was not read.
     pub(super) received: VecDeque<u8>,
     pub(super) send_bytes_max: usize,

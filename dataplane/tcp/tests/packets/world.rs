@@ -80,6 +80,7 @@ pub(crate) fn run(lines: &[Line]) -> Result<(), String> {
                 }
                 "cold_max" => settings.cold_max = value,
                 "ipv6" => v6 = value != 0,
+                "segment_bytes_max" => settings.segment_bytes_max = value as u16,
                 other => return Err(format!("no setting {other}")),
             }
         }
