@@ -1,12 +1,14 @@
 //! Criterion suite of the stage `tcp`: a whole shard over our TCP, at many connections. What makes the frames is not
 //! timed.
 //!
-//! `PELTON_BENCH_TCP=10000,1000000,4000000` says at how many connections (4 million need 4 GiB).
+//! `PELTON_BENCH_TCP=10000,1000000,4000000` says at how many connections (4 million need 4 GiB), `PELTON_BENCH_PAGES` on
+//! which pages: `small` or `huge`.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use pelton_benches::tcp::pages::{Pages, huge_kib};
 use pelton_benches::tcp::{Bench, Case};
 
 /// Connections of a hot set.
@@ -29,6 +31,7 @@ fn tcp(criterion: &mut Criterion) {
     for size in sizes.split(',') {
         let size: u32 = size.trim().parse().expect("numbers of connections");
         let mut bench = Bench::with_peers(size, 1 << 14);
+        eprintln!("{size} connections, {}: {} MiB are", Pages::chosen().name(), huge_kib() >> 10);
         let mut cookies = Bench::with_peers(HOT.min(size), 0);
         let picks: &[_] = if size > HOT { &[("hot set", HOT), ("any", size)] } else { &[("any", size)] };
         for &(pick, hot) in picks {
@@ -43,9 +46,12 @@ fn tcp(criterion: &mut Criterion) {
                 group.warm_up_time(Duration::from_millis(300));
                 let bench = if case == Case::SynCookie { &mut cookies } else { &mut bench };
                 bench.hot = hot.min(bench.connected());
-                group.bench_function(BenchmarkId::new(pick, size), |bencher| {
-                    bencher.iter_custom(|rounds| time(bench, case, rounds));
-                });
+                group.bench_function(
+                    BenchmarkId::new(format!("{pick}, {}", Pages::chosen().name()), size),
+                    |bencher| {
+                        bencher.iter_custom(|rounds| time(bench, case, rounds));
+                    },
+                );
                 group.finish();
             }
         }

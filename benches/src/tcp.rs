@@ -1,5 +1,8 @@
 //! A whole shard over our TCP: frames in, frames out, with peers that are next to nothing.
 
+pub mod echo;
+pub mod flood;
+pub mod pages;
 pub mod peers;
 pub mod ready;
 
@@ -18,6 +21,7 @@ use pelton_tcp::{Tcp, Usage};
 
 use crate::Workload;
 use crate::codec::publish;
+use pages::Pages;
 use peers::{Peer, SERVER, US};
 use ready::Ready;
 
@@ -116,8 +120,10 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// A shard that has room for so many connections and remembers so many half-open ones.
+    /// A shard that has room for so many connections and remembers so many half-open ones, on the [`Pages`] that the
+    /// environment says.
     pub fn new(connections: u32, half_open: u32) -> Self {
+        Pages::chosen().settle();
         let (_, commands) = crossbeam_channel::bounded(1);
         let now = Mono::from_ms(1_000);
         let setup = Setup {

@@ -67,6 +67,8 @@ pub(crate) struct Shards {
     pub(crate) cores: Vec<u16>,
     /// Microseconds to look again and again before sleeping.
     pub(crate) idle_spin_us: u32,
+    /// Transparent huge pages.
+    pub(crate) huge_pages: bool,
 }
 
 /// What survives the process.

@@ -131,10 +131,14 @@ fn ask_status(place: &str) -> Exit {
 }
 
 fn serve(options: &Serve) -> Exit {
-    memory::small_pages();
     let path = options.source.config.as_deref();
     let load = || Config::load(path, |config| options.apply(config));
-    with_config(load(), |config| service::run(&config, path, load, start))
+    with_config(load(), |config| {
+        if !config.shards.huge_pages {
+            memory::small_pages();
+        }
+        service::run(&config, path, load, start)
+    })
 }
 
 /// Opens the listeners and the store, and starts the shards, over kernel sockets.
