@@ -4,7 +4,6 @@ pub mod echo;
 pub mod flood;
 pub mod pages;
 pub mod peers;
-pub mod ready;
 
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use pelton_mqtt::{
     Connect, PINGREQ, PacketId, QoS, RawFilter, Subscribe, SubscribeOptions, Subscription, Subscriptions,
     UserProperties, Version,
 };
+use pelton_packet::ready::Ready;
 use pelton_packet::{Interface, Port};
 use pelton_shard::{Shard, mesh};
 use pelton_tcp::segment::Flags;
@@ -23,7 +23,6 @@ use crate::Workload;
 use crate::codec::publish;
 use pages::Pages;
 use peers::{Peer, SERVER, US};
-use ready::Ready;
 
 /// Segments of one turn.
 pub const BURST: usize = 64;

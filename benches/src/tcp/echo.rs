@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use pelton_base::{ByteStreams, Mono, Outgoing, StreamEvent, StreamId};
+use pelton_packet::ready::Ready;
 use pelton_packet::{FramePool, Interface, Port};
 use pelton_tcp::segment::Flags;
 use pelton_tcp::{Settings, Tcp};
@@ -15,7 +16,6 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 
 use super::peers::{self, Peer, SERVER, THEM, US};
-use super::ready::Ready;
 
 /// Bytes of an echo.
 pub const BYTES: usize = 64;

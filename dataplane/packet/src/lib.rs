@@ -22,6 +22,7 @@ pub mod memory;
 pub mod parse;
 pub mod pool;
 pub mod port;
+pub mod ready;
 pub mod responder;
 pub mod tee;
 

@@ -11,7 +11,8 @@ use std::net::SocketAddr;
 
 use pelton_base::{ByteStreams, Mono, Outgoing, Rng, StreamEvent};
 use pelton_packet::parse::TCP;
-use pelton_packet::{Frame, FramePool, Interface, Link, MacAddress, Parsed, Port, PortCaps, headers, parse};
+use pelton_packet::ready::Ready;
+use pelton_packet::{Interface, Link, MacAddress, Parsed, Port, headers, parse};
 use pelton_tcp::segment::{Flags, Options, Segment};
 use pelton_tcp::{Seq, Settings, Tcp};
 
@@ -21,47 +22,6 @@ const PINGREQ: [u8; 2] = [0xc0, 0];
 const PINGRESP: [u8; 2] = [0xd0, 0];
 /// Segments in one turn.
 const BURST: usize = 64;
-
-/// A port that receives what is put in and keeps the last of what is sent.
-struct Ready {
-    pool: FramePool,
-    input: Vec<Frame>,
-    sent: u64,
-    last: Vec<u8>,
-    keep: bool,
-}
-
-impl Port for Ready {
-    fn caps(&self) -> PortCaps {
-        PortCaps { mtu: 1_500, headroom: 0, frames: 1_024 }
-    }
-
-    fn take(&mut self) -> Option<Frame> {
-        self.pool.take()
-    }
-
-    fn put(&mut self, frame: Frame) {
-        self.pool.put(frame);
-    }
-
-    fn receive(&mut self, _: Mono, limit: usize, into: &mut Vec<Frame>) -> usize {
-        let n = limit.min(self.input.len());
-        into.extend(self.input.drain(..n));
-        n
-    }
-
-    fn send(&mut self, _: Mono, frame: Frame) -> Result<(), Frame> {
-        self.sent += 1;
-        if self.keep {
-            self.last.clear();
-            self.last.extend_from_slice(&frame);
-        }
-        self.pool.put(frame);
-        Ok(())
-    }
-
-    fn flush(&mut self, _: Mono) {}
-}
 
 /// A peer: what it has sent and got.
 #[derive(Clone, Copy)]
@@ -88,13 +48,8 @@ fn address(peer: usize) -> SocketAddr {
 impl Bench {
     fn new(connections: usize) -> Self {
         let interface = Interface { mac: US, addresses: vec![[10, 0, 0, 1].into()] };
-        let port = Ready {
-            pool: FramePool::new(1_024, 2_048),
-            input: Vec::new(),
-            sent: 0,
-            last: Vec::new(),
-            keep: true,
-        };
+        let mut port = Ready::new(1_024);
+        port.keep = true;
         let settings = Settings { connections_max: connections as u32 + 1, ..Settings::default() };
         let now = Mono::from_ms(1_000);
         let mut bench = Self {
@@ -147,14 +102,14 @@ impl Bench {
         self.peers.push(Peer { seq: isn + 1, ack: Seq(0) });
         self.put_raw(peer, Flags::SYN, isn, Seq(0), options, &[]);
         self.turn();
-        let last = std::mem::take(&mut self.tcp.port().last);
+        let last = self.tcp.port().output.pop().expect("a SYN-ACK");
         let Ok(Parsed::Ip(datagram)) = parse(&last) else { panic!("a SYN-ACK") };
         let answer = Segment::parse(datagram.source, datagram.destination, datagram.payload(&last))
             .expect("a SYN-ACK");
-        self.tcp.port().last = last;
         self.peers[peer].ack = answer.seq + 1;
         self.put(peer, Flags::ACK, &[]);
         self.turn();
+        self.tcp.port().output.clear();
     }
 
     /// What a shard does in a turn, with a broker that answers pings.
@@ -290,13 +245,8 @@ fn main() {
         ["memory"] => {
             let mut bench = Bench::new(0);
             let settings = Settings { connections_max: 400_001, ..Settings::default() };
-            let port = Ready {
-                pool: FramePool::new(1_024, 2_048),
-                input: Vec::new(),
-                sent: 0,
-                last: Vec::new(),
-                keep: true,
-            };
+            let mut port = Ready::new(1_024);
+            port.keep = true;
             let interface = Interface { mac: US, addresses: vec![[10, 0, 0, 1].into()] };
             bench.tcp = Tcp::new(port, interface, &[1883], settings, 1, bench.now);
             bench.peers = vec![Peer { seq: Seq(1), ack: Seq(1) }; 400_000];

@@ -1,7 +1,9 @@
 //! A port whose frames are there: what is timed above it is no device.
 
+use crate::frame::Frame;
+use crate::pool::FramePool;
+use crate::port::{Port, PortCaps};
 use pelton_base::Mono;
-use pelton_packet::{Frame, FramePool, Port, PortCaps};
 
 /// Receives what was put in, and looks at what is sent.
 #[derive(Debug)]
