@@ -10,6 +10,7 @@ use pelton_packet::{Link, Port};
 
 use crate::chunk::Chunk;
 use crate::demux::Entry;
+use crate::path_search::Narrow;
 use crate::relay::{Moved, News};
 use crate::stack::{Event, Tcp};
 use crate::tcb::{Facts, Hot, NO_COLD, State};
@@ -26,6 +27,8 @@ pub struct HandedTcp {
     home: u16,
     /// The shard that gives it away.
     from: u16,
+    /// What is known of a narrow path.
+    narrow: Option<Narrow>,
     /// Data in order that was not handed out.
     pending: Vec<Vec<u8>>,
 }
@@ -78,13 +81,14 @@ impl<P: Port> Tcp<P> {
         self.demux.replace(hash, Entry::Tcb(index), Entry::Moved(moved));
         let link = self.links.get(hot.link);
         self.links.leave(hot.link);
+        let narrow = self.narrow.get(&index).copied();
         self.release(index);
-        Some(HandedTcp { hot, tuple, link, listener, home, from, pending })
+        Some(HandedTcp { hot, tuple, link, listener, home, from, narrow, pending })
     }
 
     /// Takes a connection in.
     pub(crate) fn take_in(&mut self, handed: HandedTcp) -> Option<(StreamId, Peer)> {
-        let HandedTcp { hot, tuple, link, listener, home, from, pending } = handed;
+        let HandedTcp { hot, tuple, link, listener, home, from, narrow, pending } = handed;
         let own = self.relays.as_ref()?.own();
         let hash = self.keys.demux.hash(&tuple);
         // Its frames may come by this stack, which has handed them over until now.
@@ -129,6 +133,9 @@ impl<P: Port> Tcp<P> {
         self.demux.insert(hash, Entry::Tcb(index));
         if home != own {
             self.homes.insert(index, home);
+        }
+        if let Some(narrow) = narrow {
+            self.narrow.insert(index, narrow);
         }
         let key = self.tcbs.key(index);
         for bytes in pending {

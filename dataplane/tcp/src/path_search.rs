@@ -27,6 +27,8 @@ pub(crate) struct Narrow {
     next_ms: u32,
     /// What is under way as a probe: its stretch, and the segment size.
     probe: Option<(Seq, Seq, u16)>,
+    /// Until this is acknowledged duplicates say again that a probe was lost.
+    repaired: Option<Seq>,
 }
 
 impl<P: Port> Tcp<P> {
@@ -34,7 +36,7 @@ impl<P: Port> Tcp<P> {
     pub(crate) fn narrowed(&mut self, index: u32, before: u16, told: bool) {
         let next_ms = self.now_ms.wrapping_add(if told { WAIT_MS } else { SUSPICION_MS });
         let wide = self.narrow.get(&index).map_or(before, |narrow| narrow.wide);
-        self.narrow.insert(index, Narrow { wide, high: wide + 1, next_ms, probe: None });
+        self.narrow.insert(index, Narrow { wide, high: wide + 1, next_ms, probe: None, repaired: None });
     }
 
     /// Whether a probe has arrived, before something new is sent. RFC 4821 7.6.1: its size is the segment size from then on.
@@ -88,10 +90,13 @@ impl<P: Port> Tcp<P> {
     /// Something was lost. RFC 4821 7.6.2: whether it was a probe alone. Then it is sent again in shorter segments, the
     /// congestion window stays, and the next is shorter.
     pub(crate) fn only_probe_lost(&mut self, index: u32) -> bool {
-        let Some((start, end, _)) = self.narrow.get(&index).and_then(|narrow| narrow.probe) else {
-            return false;
-        };
+        let Some(narrow) = self.narrow.get_mut(&index) else { return false };
         let hot = &self.tcbs[index];
+        if narrow.repaired.is_some_and(|until| hot.snd_una.lt(until)) {
+            return !hot.sacks();
+        }
+        narrow.repaired = None;
+        let Some((start, end, _)) = narrow.probe else { return false };
         let alone = if hot.sacks() {
             self.cold.get(hot.cold).is_some_and(|cold| cold.flight.lost_within(start, end))
         } else {
@@ -100,6 +105,9 @@ impl<P: Port> Tcp<P> {
         self.path_probe_lost(index);
         if !alone {
             return false;
+        }
+        if let Some(narrow) = self.narrow.get_mut(&index) {
+            narrow.repaired = Some(end);
         }
         self.lose(index, Some(end));
         let hot = &mut self.tcbs[index];
