@@ -3,9 +3,7 @@
 
 use std::io;
 
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
-};
+use pelton_ebpf_loader::netlink::{self, Answer, Protocol, attribute, cut, half, put, word};
 
 /// What XDP can do on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +40,8 @@ impl XdpFeatures {
     }
 }
 
-/// Bytes of `nlmsghdr`, of `genlmsghdr`, of an attribute's header.
-const HEADER: usize = 16;
+/// Bytes of `genlmsghdr`.
 const GENERIC: usize = 4;
-const ATTRIBUTE: usize = 4;
-const NLMSG_ERROR: u16 = 2;
 
 /// Asks for an interface by its index. None if the kernel does not know the question.
 ///
@@ -83,56 +78,13 @@ fn features(reply: &[u8]) -> io::Result<XdpFeatures> {
 
 /// Puts a question with one attribute; the attributes of the answer.
 fn ask(family: u16, command: u8, kind: u16, value: &[u8]) -> io::Result<Vec<u8>> {
-    const NLM_F_REQUEST: u16 = 1;
-    let protocol = Some(netlink::GENERIC);
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
-    let length = ATTRIBUTE + value.len();
-    let total = HEADER + GENERIC + length.next_multiple_of(4);
-    let mut request = Vec::with_capacity(total);
-    request.extend_from_slice(&(total as u32).to_ne_bytes());
-    request.extend_from_slice(&family.to_ne_bytes());
-    request.extend_from_slice(&NLM_F_REQUEST.to_ne_bytes());
-    request.extend_from_slice(&[0; 8]);
-    request.extend_from_slice(&[command, 1, 0, 0]);
-    request.extend_from_slice(&(length as u16).to_ne_bytes());
-    request.extend_from_slice(&kind.to_ne_bytes());
-    request.extend_from_slice(value);
-    request.resize(total, 0);
-    send(&socket, &request, SendFlags::empty())?;
-    let mut reply = vec![0; 16 * 1024];
-    let (bytes, _) = recv(&socket, &mut reply[..], RecvFlags::empty())?;
-    reply.truncate(bytes);
-    if half(&reply, 4).ok_or_else(cut)? == NLMSG_ERROR {
-        let code = word(&reply, HEADER).ok_or_else(cut)? as i32;
-        return Err(io::Error::from_raw_os_error(-code));
+    let mut request = vec![command, 1, 0, 0];
+    put(&mut request, kind, value);
+    let Answer { mut body, .. } = netlink::ask(Protocol::Generic, family, &request)?;
+    if body.len() < GENERIC {
+        return Err(cut());
     }
-    reply.get(HEADER + GENERIC..).map(<[u8]>::to_vec).ok_or_else(cut)
-}
-
-fn cut() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "an answer of netlink is cut")
-}
-
-/// The value of the first attribute of a kind.
-fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    loop {
-        let length = usize::from(half(attributes, 0)?);
-        // The highest bits say that it is nested, and its byte order.
-        let kind = half(attributes, 2)? & 0x3fff;
-        let value = attributes.get(ATTRIBUTE..length)?;
-        if kind == wanted {
-            return Some(value);
-        }
-        attributes = attributes.get(length.next_multiple_of(4)..)?;
-    }
-}
-
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+    Ok(body.split_off(GENERIC))
 }
 
 #[cfg(test)]
@@ -140,10 +92,8 @@ mod tests {
     use super::*;
 
     fn one(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = ((ATTRIBUTE + value.len()) as u16).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        let mut bytes = Vec::new();
+        put(&mut bytes, kind, value);
         bytes
     }
 

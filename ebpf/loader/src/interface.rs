@@ -3,11 +3,10 @@
 use std::fmt;
 use std::io;
 
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netdevice, recv, send, socket_with,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 
 use crate::attach::Mode;
+use crate::netlink::{self, Answer, Protocol, attribute, cut, word};
 
 /// A program on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,36 +67,20 @@ pub(crate) fn of_index(index: u32) -> io::Result<Option<Attached>> {
     Ok(Some(Attached { program_id: id, name, mode }))
 }
 
-const NLMSG_ERROR: u16 = 2;
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
-/// Bytes of `nlmsghdr`, of `ifinfomsg`, of an attribute's header.
-const HEADER: usize = 16;
+/// Bytes of `ifinfomsg`.
 const INFO: usize = 16;
-const ATTRIBUTE: usize = 4;
 const IFLA_XDP: u16 = 43;
 
-fn ask(index: u32) -> io::Result<Vec<u8>> {
-    const NLM_F_REQUEST: u16 = 1;
-    // The protocol that is none is NETLINK_ROUTE.
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-    let mut request = Vec::with_capacity(HEADER + INFO);
-    request.extend_from_slice(&((HEADER + INFO) as u32).to_ne_bytes());
-    request.extend_from_slice(&RTM_GETLINK.to_ne_bytes());
-    request.extend_from_slice(&NLM_F_REQUEST.to_ne_bytes());
-    request.extend_from_slice(&[0; 8]);
-    request.extend_from_slice(&[0; 4]);
-    request.extend_from_slice(&index.to_ne_bytes());
-    request.extend_from_slice(&[0; 8]);
-    send(&socket, &request, SendFlags::empty())?;
-    let mut reply = vec![0; 32 * 1024];
-    let (bytes, _) = recv(&socket, &mut reply[..], RecvFlags::empty())?;
-    reply.truncate(bytes);
-    Ok(reply)
+fn ask(index: u32) -> io::Result<Answer> {
+    let mut info = [0; INFO];
+    info[4..8].copy_from_slice(&index.to_ne_bytes());
+    netlink::ask(Protocol::Route, RTM_GETLINK, &info)
 }
 
 /// How XDP is attached according to an answer, and the program's number.
-fn xdp(reply: &[u8]) -> io::Result<Option<(Option<Mode>, u32)>> {
+fn xdp(reply: &Answer) -> io::Result<Option<(Option<Mode>, u32)>> {
     const IFLA_XDP_ATTACHED: u16 = 2;
     const IFLA_XDP_PROG_ID: u16 = 4;
     const IFLA_XDP_DRV_PROG_ID: u16 = 5;
@@ -105,16 +88,10 @@ fn xdp(reply: &[u8]) -> io::Result<Option<(Option<Mode>, u32)>> {
     const IFLA_XDP_HW_PROG_ID: u16 = 7;
     const DRIVER: u8 = 1;
     const SKB: u8 = 2;
-    let cut = || io::Error::new(io::ErrorKind::InvalidData, "an answer of rtnetlink is cut");
-    let kind = half(reply, 4).ok_or_else(cut)?;
-    if kind == NLMSG_ERROR {
-        let code = word(reply, HEADER).ok_or_else(cut)? as i32;
-        return Err(io::Error::from_raw_os_error(-code));
-    }
-    if kind != RTM_NEWLINK {
+    if reply.kind != RTM_NEWLINK {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer of rtnetlink is of another kind"));
     }
-    let Some(xdp) = attribute(reply.get(HEADER + INFO..).ok_or_else(cut)?, IFLA_XDP) else { return Ok(None) };
+    let Some(xdp) = attribute(reply.body.get(INFO..).ok_or_else(cut)?, IFLA_XDP) else { return Ok(None) };
     let mode = match attribute(xdp, IFLA_XDP_ATTACHED).and_then(<[u8]>::first) {
         None | Some(0) => return Ok(None),
         Some(&DRIVER) => Some(Mode::Native),
@@ -127,28 +104,6 @@ fn xdp(reply: &[u8]) -> io::Result<Option<(Option<Mode>, u32)>> {
         .find_map(|&kind| word(attribute(xdp, kind)?, 0))
         .unwrap_or(0);
     Ok(Some((mode, id)))
-}
-
-/// The value of the first attribute of a kind.
-fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    loop {
-        let len = usize::from(half(attributes, 0)?);
-        // The highest bits say that it is nested, and its byte order.
-        let kind = half(attributes, 2)? & 0x3fff;
-        let value = attributes.get(ATTRIBUTE..len)?;
-        if kind == wanted {
-            return Some(value);
-        }
-        attributes = attributes.get(len.next_multiple_of(4)..)?;
-    }
-}
-
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
 }
 
 #[cfg(test)]
@@ -165,8 +120,9 @@ mod tests {
     #[test]
     fn an_answer_that_is_cut_is_an_error_or_nothing() {
         let whole = ask(index("lo").unwrap()).unwrap();
-        for len in 0..whole.len() {
-            assert!(!matches!(xdp(&whole[..len]), Ok(Some(_))), "{len} bytes");
+        for len in 0..whole.body.len() {
+            let answer = Answer { body: whole.body[..len].to_vec(), ..whole };
+            assert!(!matches!(xdp(&answer), Ok(Some(_))), "{len} bytes");
         }
     }
 }

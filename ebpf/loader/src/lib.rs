@@ -26,6 +26,7 @@
 //! | `steering` | load; services and sockets |
 //! | `attach` | attach, hold, take over, detach |
 //! | `interface` | what is attached to an interface, whoever did it |
+//! | `netlink` | a question to the kernel and its answer |
 //! | `lists`, `prefix` | allow and block lists |
 //! | `policy` | limits of SYNs, cookies, events |
 //! | `trial` | the program run on a frame in memory |
@@ -40,6 +41,7 @@ mod attach;
 mod error;
 mod interface;
 mod lists;
+pub mod netlink;
 mod object;
 mod policy;
 mod prefix;
