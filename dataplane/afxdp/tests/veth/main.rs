@@ -225,3 +225,94 @@ fn a_port_whose_queues_cannot_be_polled_does_without_and_says_why() {
         }
     });
 }
+
+/// Sends numbered frames by one flush.
+fn send(from: &mut XdpPort, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        let mut frame = from.take().expect("a frame");
+        frame_of(number, 64, &mut frame);
+        from.send(NOW, frame).expect("room in the ring");
+    }
+    from.flush(NOW);
+}
+
+/// Takes at most `limit` frames that have come; their numbers.
+fn take(to: &mut XdpPort, limit: usize) -> Vec<u32> {
+    let mut batch = Vec::new();
+    to.receive(NOW, limit, &mut batch);
+    let numbers = batch.iter().filter_map(sequence_of).collect();
+    batch.into_iter().for_each(|frame| to.put(frame));
+    numbers
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn all_leaves_at_one_flush_and_what_came_ends_a_sleep() {
+    in_namespace(|| {
+        let pair = Pair::new(1);
+        let mut a = XdpPort::open(&small(pair.a(), vec![0])).expect("port a");
+        let mut b = XdpPort::open(&small(pair.b(), vec![0])).expect("port b");
+        let _b = steer(pair.b(), Hook::Native, &[&b]);
+        assert_eq!(b.next_timeout(), None);
+        send(&mut a, 0..400);
+        assert_eq!(a.counters().get(PortCounter::Sent), 400);
+        let mut got = Vec::new();
+        until("all come", || {
+            if b.has_input() {
+                assert_eq!(b.next_timeout(), Some(Mono(0)));
+            }
+            got.extend(take(&mut b, 64));
+            got.len() == 400
+        });
+        assert_eq!(b.next_timeout(), None);
+    });
+}
+
+#[test]
+fn queues_take_turns_and_what_found_no_frame_is_counted() {
+    in_namespace(|| {
+        let pair = Pair::new(2);
+        let mut a = [0, 1].map(|queue| XdpPort::open(&small(pair.a(), vec![queue])).expect("port a"));
+        let few = Settings { rx_entries: 256, ..small(pair.b(), vec![0, 1]) };
+        let mut b = XdpPort::open(&few).expect("port b");
+        let _b = steer(pair.b(), Hook::Native, &[&b]);
+        for (port, numbers) in a.iter_mut().zip([0..200, 1_000..1_200]) {
+            send(port, numbers);
+        }
+        // More than the limit waits in each queue; neither waits for the other to be empty.
+        std::thread::sleep(Duration::from_millis(200));
+        until("frames of both queues", || take(&mut b, 16).iter().any(|number| *number < 200));
+        let mut next = Vec::new();
+        until("frames of both queues", || {
+            next.extend(take(&mut b, 16));
+            next.len() >= 32
+        });
+        assert!(next.iter().any(|number| *number < 200) && next.iter().any(|number| *number >= 1_000));
+        until("no more", || take(&mut b, 64).is_empty() && !b.has_input());
+        assert_eq!(b.drops().get(PortDrop::FillRingEmpty), 0);
+        send(&mut a[0], 0..500);
+        until("some find no frame", || b.drops().get(PortDrop::FillRingEmpty) > 100);
+        let taken = b.counters().get(PortCounter::Received);
+        until("no more", || take(&mut b, 64).is_empty() && !b.has_input());
+        assert!(b.counters().get(PortCounter::Received) > taken);
+        assert_eq!(carry(&mut a[0], &mut b, 200, 64), (0..200).collect::<Vec<u32>>());
+    });
+}
+
+#[test]
+fn a_queue_that_keeps_what_it_was_given_is_said() {
+    in_namespace(|| {
+        let pair = Pair::new(1);
+        let mut port = XdpPort::open(&small(pair.b(), vec![0])).expect("port");
+        pair.take_down();
+        let tried = port.try_out(pair.b(), pelton_packet::MacAddress([2, 0, 0, 0, 0, 1]));
+        assert!(matches!(tried, Err(OpenError::Silent { queue: 0, .. })), "{tried:?}");
+    });
+}
