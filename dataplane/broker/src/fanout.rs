@@ -15,6 +15,8 @@ use crate::session::Mark;
 
 /// Subscribers that are looked ahead, once for their sessions and once more for their connections.
 const AHEAD: usize = 6;
+/// Fewer sessions, with their connections, stay in the processor's cache: there is nothing to be asked for.
+const LOOKED_AHEAD_MIN: usize = 4_096;
 
 /// A session that gets a publication.
 #[derive(Clone, Debug)]
@@ -88,11 +90,14 @@ impl Broker {
         self.deliveries_left -= count;
         let mut lazy = Lazy::new().to_many(subscribers.len());
         let at = self.core.clock.tick();
-        for nth in 0..2 * AHEAD {
-            self.core.ask_for(subscribers, nth);
+        let looks_ahead = subscribers.len() > AHEAD && self.core.sessions.len() >= LOOKED_AHEAD_MIN;
+        if looks_ahead {
+            (0..2 * AHEAD).for_each(|nth| self.core.ask_for(subscribers, nth));
         }
         for (nth, subscriber) in subscribers.iter().enumerate() {
-            self.core.ask_for(subscribers, nth + 2 * AHEAD);
+            if looks_ahead {
+                self.core.ask_for(subscribers, nth + 2 * AHEAD);
+            }
             let options = subscriber.options;
             // [MQTT-3.8.3-3] No Local.
             if options.no_local() && self.core.is_publisher(subscriber.session, publication) {

@@ -22,7 +22,9 @@ const COMMANDS_A_TURN: usize = 16;
 /// Data chunks taken from one other shard in one turn.
 const CHUNKS_A_TURN: usize = 8;
 /// Events that are looked ahead, so that memory has come by when they are worked on.
-const AHEAD: usize = 6;
+const AHEAD: usize = 8;
+/// Fewer connections stay in the processor's cache: the flush need not look ahead.
+const LOOKED_AHEAD_MIN: usize = 4_096;
 /// Connections taken over from one other shard in one turn.
 const HANDOVERS_A_TURN: usize = 64;
 /// How long a connection may take to read what is queued when it is being ended.
@@ -653,8 +655,18 @@ impl<T: ByteStreams> Shard<T> {
     fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         self.broker.out().take_dirty(&mut dirty);
+        if dirty.len() <= AHEAD || self.conns.len() < LOOKED_AHEAD_MIN {
+            dirty.iter().for_each(|&index| self.flush_index(index));
+        } else {
+            self.flush_ahead(&dirty);
+        }
+        self.broker.out().close_logs();
+        self.dirty = dirty;
+    }
+
+    /// Flushes connections in three steps each: asks for the connection, for its stream, and sends.
+    fn flush_ahead(&mut self, dirty: &[u32]) {
         for at in 0..dirty.len() + 2 * AHEAD {
-            // Three steps: the connection, whose stream it is, and the sending itself.
             if let Some(&index) = dirty.get(at) {
                 self.conns.prefetch(index);
             }
@@ -667,8 +679,6 @@ impl<T: ByteStreams> Shard<T> {
                 self.flush_index(index);
             }
         }
-        self.broker.out().close_logs();
-        self.dirty = dirty;
     }
 
     /// What peers have acknowledged is taken off, where nothing was sent that took it along.

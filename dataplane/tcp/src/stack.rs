@@ -31,6 +31,8 @@ use crate::tuple::{Tuple, TupleKey};
 const BURST: usize = 64;
 /// Timers fired in one turn.
 const TIMERS_A_TURN: usize = 256;
+/// Frames that are read before the slot of one is looked at, so that it has come by.
+const SEGMENTS_AHEAD: usize = 8;
 /// Timers that are looked ahead, so that their connections have come by when they fire.
 const TIMERS_AHEAD: usize = 8;
 /// How soon to try again to send what found no frame or no room.
@@ -381,10 +383,10 @@ impl<P: Port> Tcp<P> {
     fn receive(&mut self) {
         let (mut frames, mut seen) = (std::mem::take(&mut self.frames), std::mem::take(&mut self.seen));
         self.more = self.port.receive(self.now, BURST, &mut frames) == BURST;
-        // Three passes, so that the table's line and the connection's lines are on their way while others are
-        // worked on: at millions of connections each is a miss.
+        // The table's line and the connection's lines are on their way while other frames are read: at millions of
+        // connections each is a miss, and all of a burst at once would be more than the processor waits for together.
         let mut plain_frames = 0;
-        for frame in &frames {
+        for (at, frame) in frames.iter().enumerate() {
             let segment = match Plain::read(frame, self.interface.mac) {
                 Some(plain) => {
                     let hash = self.hash_plain(&plain);
@@ -401,17 +403,17 @@ impl<P: Port> Tcp<P> {
             };
             self.demux.prefetch(segment.hash());
             seen.push(segment);
+            if let Some(before) = at.checked_sub(SEGMENTS_AHEAD) {
+                self.prefetch_candidate(&seen[before]);
+            }
         }
+        let first = frames.len().saturating_sub(SEGMENTS_AHEAD);
         self.counters.add_n(TcpCounter::SegmentsIn, plain_frames);
         for (frame, way) in std::mem::take(&mut self.relayed) {
             seen.push(self.read_other(&frame, way));
             frames.push(frame);
         }
-        for segment in &seen {
-            if let Some(Entry::Tcb(index)) = self.demux.candidate(segment.hash()) {
-                self.tcbs.prefetch(index);
-            }
-        }
+        seen[first..].iter().for_each(|segment| self.prefetch_candidate(segment));
         for (segment, frame) in seen.iter().zip(frames.drain(..)) {
             match segment {
                 Seen::Plain(plain, hash) => self.dispatch_plain(plain, *hash, frame),
@@ -426,6 +428,14 @@ impl<P: Port> Tcp<P> {
         seen.clear();
         self.frames = frames;
         self.seen = seen;
+    }
+
+    /// Asks for the likely connection of a segment, whose slot of the table has been asked for before.
+    #[inline]
+    fn prefetch_candidate(&self, segment: &Seen) {
+        if let Some(Entry::Tcb(index)) = self.demux.candidate(segment.hash()) {
+            self.tcbs.prefetch(index);
+        }
     }
 
     #[inline]
