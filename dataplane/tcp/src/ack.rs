@@ -25,8 +25,10 @@ impl<P: Port> Tcp<P> {
         let window = segment.window;
         let advances = una.lt(ack);
         let same_window = window == hot.window;
-        // RFC 9293 3.10.7.4: SND.WL2 is never beyond SND.UNA, so that its condition holds whenever this one does.
-        if una.le(ack) && hot.snd_wl1.le(segment.seq) {
+        // RFC 9293 3.10.7.4: SND.WL2 is never beyond SND.UNA, so that its condition holds whenever this one does. What
+        // acknowledges something new is newer than all before, be it sent again from an older place: the window of
+        // before would reach beyond the edge that the peer says.
+        if advances || (una == ack && hot.snd_wl1.le(segment.seq)) {
             let opened = hot.window == 0 && window > 0;
             hot.window = window;
             hot.snd_wl1 = segment.seq;

@@ -595,7 +595,11 @@ impl<P: Port> Tcp<P> {
         let hot = &mut self.tcbs[index];
         hot.facts.clear(Facts::FIN_STARVED);
         self.was_sent(index, seq, seq + 1);
-        self.tcbs[index].facts.set(Facts::FIN_SENT);
-        self.rearm(index);
+        let hot = &mut self.tcbs[index];
+        hot.facts.set(Facts::FIN_SENT);
+        // RFC 6298 5.1: what is lost before it does not wait the longer for it.
+        if matches!(hot.timer, Timer::None | Timer::Persist) {
+            self.rearm(index);
+        }
     }
 }

@@ -79,8 +79,8 @@ impl<P: Port> Tcp<P> {
         if plain.stamped && !hot.facts.has(Facts::ACK_OWED) {
             hot.ts_recent = plain.stamp;
         }
-        // RFC 9293 3.10.7.4.
-        if hot.snd_wl1.le(plain.seq) {
+        // RFC 9293 3.10.7.4; what acknowledges something new is newer than all before.
+        if advances || hot.snd_wl1.le(plain.seq) {
             hot.window = plain.window;
             hot.snd_wl1 = plain.seq;
             hot.window_max = hot.window_max.max(plain.window);
