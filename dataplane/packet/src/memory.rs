@@ -101,6 +101,11 @@ impl MemoryPort {
         self.back.borrow().frames.len()
     }
 
+    /// Whether the wire to the other side takes no more.
+    pub fn is_full(&self) -> bool {
+        self.out.borrow().frames.len() >= self.settings.wire_frames_max
+    }
+
     /// Puts bytes on the wire to the other side, for tests that make their own frames.
     pub fn inject(&mut self, bytes: &[u8]) {
         self.out.borrow_mut().push(bytes);

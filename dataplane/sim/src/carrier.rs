@@ -5,7 +5,7 @@ use pelton_base::Mono;
 
 use crate::network::{ConnId, Network, ToClient, Way, Weather};
 use crate::stage::Event;
-use crate::tcp::TcpNetwork;
+use crate::tcp::{TcpNetwork, TcpTally};
 use crate::transport::Transport;
 
 /// The network of a run.
@@ -161,6 +161,31 @@ impl Carrier {
         match self {
             Self::Memory(_) => Ok(()),
             Self::Tcp(network) => network.check(),
+        }
+    }
+
+    /// Connections that clients let go of before the links healed, and whether their hosts have done so, too.
+    pub fn let_go_in_trouble(&self) -> Vec<(ConnId, bool)> {
+        match self {
+            Self::Memory(_) => Vec::new(),
+            Self::Tcp(network) => {
+                network.let_go_in_trouble().into_iter().map(|conn| (conn, !network.has(conn))).collect()
+            }
+        }
+    }
+
+    /// The machine stood still for so long.
+    pub fn stood_still(&mut self, ms: u64) {
+        if let Self::Tcp(network) = self {
+            network.stood_still(ms);
+        }
+    }
+
+    /// What TCP and its links counted; `shards`: what the transports of shards did.
+    pub fn tally(&self, shards: &[Vec<(&'static str, u64)>]) -> TcpTally {
+        match self {
+            Self::Memory(_) => TcpTally::default(),
+            Self::Tcp(network) => network.tally(shards),
         }
     }
 

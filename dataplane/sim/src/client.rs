@@ -513,7 +513,7 @@ impl Client {
         }
         // While the client did not look the broker may have had a reason of its own.
         let by_broker = by_broker || self.profile.keep_alive != 0 || may_be_cut_off;
-        let slow = stage.plan.tcp.is_some() && !stage.healing;
+        let slow = stage.plan.tcp.is_some() && link.opened_at < stage.healing_since;
         self.noticed_ms = if slow { NOTICED_OVER_TCP_MS } else { NOTICED_MS };
         self.left_for_sure = certain && !by_broker && !link.disturbed;
         if self.profile.expiry_seconds == 0 {

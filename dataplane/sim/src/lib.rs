@@ -31,6 +31,7 @@ pub mod cluster;
 pub mod disaster;
 pub mod disk;
 pub mod fuzz;
+pub mod hunt;
 pub mod ledger;
 pub mod network;
 pub mod plan;

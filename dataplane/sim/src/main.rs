@@ -1,24 +1,24 @@
 //! The command line of the simulator.
 #![forbid(unsafe_code)]
 
+use pelton_sim::hunt::{self, Hunt};
 use pelton_sim::{churn, fuzz, plan::Plan, run, world::Report};
 
 const USAGE: &str = "\
 usage: pelton-sim seed N [--trace] [--plan] [HOW]  play one seed; --trace says what happens
        pelton-sim hunt --from N --count N [HOW]     play many seeds, stop at ten that fail
+       pelton-sim hunt --seeds A..B [HOW]           play them all, whatever fails; --jobs N: by N threads
        pelton-sim churn [--seconds N] [--from N]    an hour of clients that come and go; prints memory
        pelton-sim fuzz [--packets N] [--from N]     damaged packets against live shards, with a canary
 HOW: --disk | --disasters | --shut-down
-     | --tcp [--clients N] [--messages N]           our TCP below, on bad links; 50 clients, 1,000 messages";
+     | --tcp [--shut-down] [--clients N] [--messages N]           our TCP below, on bad links; 50 clients, 1,000 messages";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let failed = match words.as_slice() {
         ["seed", number, options @ ..] => play(parse(number), options),
-        ["hunt", options @ ..] => {
-            hunt(option(options, "--from", 1), option(options, "--count", 1_000), &how(options).0)
-        }
+        ["hunt", options @ ..] => hunt::hunt(hunt_options(options), &*how(options).0),
         ["churn", options @ ..] => {
             come_and_go(option(options, "--from", 1), option(options, "--seconds", 3_600))
         }
@@ -49,14 +49,21 @@ fn option(options: &[&str], name: &str, default: u64) -> u64 {
     }
 }
 
-type Play = Box<dyn Fn(u64, bool) -> Result<Report, String>>;
+type Play = Box<dyn Fn(u64, bool) -> Result<Report, String> + Sync>;
 
 /// How a seed is played, and what it decides.
 fn how(options: &[&str]) -> (Play, Box<dyn Fn(Plan) -> Plan>) {
     if options.contains(&"--tcp") {
         let clients = option(options, "--clients", 50) as usize;
         let messages = option(options, "--messages", 1_000) as u32;
-        let play = move |seed, trace| run::over_tcp(seed, clients, messages, trace);
+        let shut_down = options.contains(&"--shut-down");
+        let play = move |seed, trace| {
+            if shut_down {
+                run::over_tcp_until_shut_down(seed, clients, messages, trace)
+            } else {
+                run::over_tcp(seed, clients, messages, trace)
+            }
+        };
         (Box::new(play), Box::new(move |plan| plan.over_tcp(clients, messages)))
     } else if options.contains(&"--disasters") {
         (Box::new(run::in_disasters), Box::new(Plan::in_disasters))
@@ -86,46 +93,15 @@ fn play(seed: u64, options: &[&str]) -> bool {
     }
 }
 
-fn hunt(from: u64, count: u64, play: &Play) -> bool {
-    let (mut failures, mut steps, mut messages, mut deliveries, mut ms) = (0, 0, 0, 0, 0);
-    let (mut crashes, mut undone, mut faults, mut jumps) = (0, 0, 0, 0);
-    let mut played = 0;
-    for seed in from..from + count {
-        played += 1;
-        match play(seed, false) {
-            Ok(report) => {
-                steps += report.steps;
-                messages += report.messages;
-                deliveries += report.deliveries;
-                ms += report.ms;
-                crashes += report.crashes;
-                undone += report.undone;
-                faults += report.faults;
-                jumps += report.jumps;
-            }
-            Err(why) => {
-                eprintln!("{why}");
-                failures += 1;
-                if failures == 10 {
-                    break;
-                }
-            }
-        }
-        if played % 1_000 == 0 {
-            println!("{played} seeds, {failures} failed, {steps} events, {deliveries} deliveries");
-        }
+fn hunt_options(options: &[&str]) -> Hunt {
+    let jobs = option(options, "--jobs", 1).max(1);
+    if let Some(at) = options.iter().position(|option| *option == "--seeds") {
+        // A long run goes on whatever it finds.
+        let (from, to) = options.get(at + 1).and_then(|text| text.split_once("..")).unwrap_or_default();
+        return Hunt { from: parse(from), to: parse(to), jobs, failures_max: u64::MAX };
     }
-    println!(
-        "{played} seeds from {from}: {failures} failed; {steps} events, {messages} messages, \
-         {deliveries} deliveries, {} simulated hours",
-        ms / 3_600_000
-    );
-    if crashes + faults + jumps != 0 {
-        println!(
-            "{crashes} processes ended, {undone} transactions undone, {faults} faults of the disk, {jumps} jumps of the clock"
-        );
-    }
-    failures != 0
+    let from = option(options, "--from", 1);
+    Hunt { from, to: from + option(options, "--count", 1_000), jobs, failures_max: 10 }
 }
 
 fn come_and_go(seed: u64, seconds: u64) -> bool {

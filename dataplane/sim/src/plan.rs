@@ -22,6 +22,8 @@ pub struct Plan {
     pub clients: usize,
     /// What the clients do in all before the network heals.
     pub actions: u32,
+    /// It heals before that when so many messages were published.
+    pub messages: Option<u32>,
     /// Longest pause of a client between two actions, in microseconds.
     pub pause_us_max: u64,
     /// The broker's settings.
@@ -124,6 +126,7 @@ impl Plan {
             shards,
             clients,
             actions: rng.between(100, 500) as u32,
+            messages: None,
             pause_us_max: [500, 5_000, 50_000, 1_000_000][rng.below(4) as usize],
             settings: settings(rng, tight),
             weather: Weather {
@@ -200,13 +203,17 @@ impl Plan {
         self.shards = self.shards.max(3);
         self.clients = clients;
         self.harsh.away_us_max = self.harsh.away_us_max.min(10_000);
-        self.pause_us_max = [100_000, 1_000_000, 4_000_000][rng.below(3) as usize];
+        self.pause_us_max = [300_000, 1_000_000, 4_000_000][rng.below(3) as usize];
         self.payload_bytes_max = [20, 200, 200, 3_000][rng.below(4) as usize];
         self.retained_before = 0;
         self.weights.publish = 60;
         self.weights.subscribe = self.weights.subscribe.min(8);
-        // A burst has four and a half on the average, and about half of what is done is one.
-        self.actions = messages * 4 / 9 + clients as u32;
+        self.messages =
+            Some(rng.between(u64::from(messages) * 19 / 20, u64::from(messages) * 23 / 20) as u32);
+        // A client that is not connected, or holds all it may, publishes nothing.
+        self.actions = messages * 4 + clients as u32;
+        // Whoever has no room for more while all it has is under way is looked at again and again.
+        self.settings.outbound_bytes_max = self.settings.outbound_bytes_max.max(1 << 20);
         // CONNECT may take its time.
         self.settings.connect_timeout_ms = 600_000;
         // Nor is silence a reason to end the observer's.

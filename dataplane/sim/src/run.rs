@@ -30,6 +30,20 @@ pub fn over_tcp(seed: u64, clients: usize, messages: u32, trace: bool) -> Result
     play(Plan::of_seed(seed).over_tcp(clients, messages), trace, &option, World::play)
 }
 
+/// The same until the broker is shut down in the middle of it; the links are bad until then.
+///
+/// # Errors
+/// As [`seed`].
+pub fn over_tcp_until_shut_down(
+    seed: u64,
+    clients: usize,
+    messages: u32,
+    trace: bool,
+) -> Result<Report, String> {
+    let option = format!(" --tcp --shut-down --clients {clients} --messages {messages}");
+    play(Plan::of_seed(seed).over_tcp(clients, messages), trace, &option, World::play_until_shut_down)
+}
+
 /// Plays a seed with a disk behind the shards.
 ///
 /// # Errors

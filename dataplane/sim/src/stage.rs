@@ -91,6 +91,8 @@ pub struct Stage {
     pub trace: bool,
     /// The end has begun: nobody does harm any more.
     pub healing: bool,
+    /// When it did.
+    pub healing_since: Mono,
     /// The broker was told to shut down: it may end any connection.
     pub shutting_down: bool,
     /// There is no broker at present.

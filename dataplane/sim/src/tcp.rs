@@ -16,9 +16,11 @@ mod link;
 mod own;
 mod record;
 mod streams;
+mod tally;
 mod trouble;
+mod watch;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -35,8 +37,10 @@ use link::{Holes, HostPort, Link, ShardPort, tcp_ports};
 use own::OwnHost;
 use record::Records;
 pub use streams::TcpStreams;
+pub use tally::TcpTally;
 pub use trouble::TcpPlan;
-use trouble::{Trouble, kind};
+use trouble::{Phases, Trouble, kind};
+use watch::Watch;
 
 const SERVER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
@@ -68,6 +72,7 @@ pub struct TcpNetwork {
     own: OwnHost,
     foreign: Option<ForeignHost>,
     records: Rc<RefCell<Records>>,
+    watch: Rc<RefCell<Watch>>,
     to_client: VecDeque<(ConnId, ToClient)>,
     woken: BTreeSet<u16>,
     trouble: Option<Trouble>,
@@ -76,6 +81,12 @@ pub struct TcpNetwork {
     next_foreign: u16,
     /// When the world is to come back, as it was told.
     told: Mono,
+    /// Something was done to a link or a host since the last look at them.
+    touched: Rc<Cell<bool>>,
+    /// Times that the machine stood still.
+    stood_still: u64,
+    /// What phases there were.
+    phases: Phases,
 }
 
 impl TcpNetwork {
@@ -84,17 +95,19 @@ impl TcpNetwork {
         let links: Vec<Link> = (0..shards).map(|_| Link::new(plan.memory, (rng.u64(), rng.u64()))).collect();
         let holes = Rc::<RefCell<Holes>>::default();
         let addresses = [false, true].map(|v6| client_address(v6, false, 0));
-        let own =
-            OwnHost::new(HostPort::new(&links, &holes), &addresses, plan.client.clone(), rng.u64(), now);
-        let foreign = (plan.foreign != 0)
-            .then(|| ForeignHost::new(HostPort::new(&links, &holes), plan.foreign_bytes, rng.u64(), now));
+        let watch = Rc::new(RefCell::new(Watch::new(plan.patience_ms())));
+        let port = || HostPort::new(&links, &holes, &watch);
+        let own = OwnHost::new(port(), &addresses, plan.client.clone(), rng.u64(), now, watch.clone());
+        let foreign =
+            (plan.foreign != 0).then(|| ForeignHost::new(port(), plan.foreign_bytes, rng.u64(), now));
         let mut network = Self {
             relays: relays(shards).into_iter().map(Some).collect(),
             own,
             foreign,
             links,
             holes,
-            records: Rc::default(),
+            records: Rc::new(RefCell::new(Records::new(watch.clone()))),
+            watch,
             to_client: VecDeque::new(),
             woken: BTreeSet::new(),
             trouble: None,
@@ -102,6 +115,9 @@ impl TcpNetwork {
             next_port: 0,
             next_foreign: 0,
             told: Mono::NEVER,
+            touched: Rc::default(),
+            stood_still: 0,
+            phases: Phases::default(),
             now,
             plan,
             rng,
@@ -116,22 +132,25 @@ impl TcpNetwork {
             mac: SERVER_MAC,
             addresses: [false, true].map(|v6| server_address(v6).ip()).to_vec(),
         };
-        let port = ShardPort(self.links[usize::from(shard)].far.clone());
+        let end = self.links[usize::from(shard)].far.clone();
+        let port = ShardPort { end, touched: self.touched.clone(), watch: self.watch.clone() };
         let settings = self.plan.server.clone();
         let mut tcp = Tcp::new(port, interface, &[LISTENER], settings, self.rng.u64(), self.now);
         if let Some(relays) = self.relays[usize::from(shard)].take() {
             tcp.join(relays);
         }
-        Transport::Tcp(Box::new(TcpStreams::new(tcp, self.records.clone())))
+        Transport::Tcp(Box::new(TcpStreams::new(tcp, self.records.clone(), self.watch.clone())))
     }
 
     pub(crate) fn set_now(&mut self, now: Mono) {
         self.now = now;
+        self.watch.borrow_mut().now = now;
     }
 
     // ---- clients -----------------------------------------------------------------------------------------
 
     pub(crate) fn client_connect(&mut self, shard: u16) -> ConnId {
+        self.touched.set(true);
         let id = self.next;
         self.next += 1;
         let foreign = self.foreign.is_some() && self.rng.chance(self.plan.foreign);
@@ -152,14 +171,17 @@ impl TcpNetwork {
                 continue;
             }
             let (local, remote) = (client_address(v6, foreign, port), server_address(v6));
+            // Its SYN is sent before it is known that it is opened.
+            let before = self.watch.borrow_mut().open(id, local, foreign);
             let opened = match &mut self.foreign {
                 Some(host) if foreign => host.connect(id, local, remote),
                 _ => self.own.connect(id, (local, remote), self.now),
             };
             if opened {
-                self.records.borrow_mut().open(id, local);
+                self.records.borrow_mut().open(id, local, foreign);
                 break;
             }
+            self.watch.borrow_mut().did_not_open(id, local, before);
         }
         id
     }
@@ -173,6 +195,7 @@ impl TcpNetwork {
     }
 
     pub(crate) fn client_send(&mut self, id: ConnId, bytes: &[u8]) {
+        self.touched.set(true);
         let records = self.records.clone();
         let records = &mut *records.borrow_mut();
         match self.foreign(id) {
@@ -182,6 +205,7 @@ impl TcpNetwork {
     }
 
     pub(crate) fn client_close(&mut self, id: ConnId) {
+        self.let_go(id);
         let now = self.now;
         match self.foreign(id) {
             Some(host) => host.close(id),
@@ -190,11 +214,30 @@ impl TcpNetwork {
     }
 
     pub(crate) fn client_reset(&mut self, id: ConnId) {
+        self.let_go(id);
         let now = self.now;
         match self.foreign(id) {
             Some(host) => host.reset(id),
             None => self.own.reset(id, now),
         }
+    }
+
+    /// The client has no use for a connection any more.
+    fn let_go(&mut self, id: ConnId) {
+        self.touched.set(true);
+        if self.trouble.is_some() {
+            self.records.borrow_mut().let_go.insert(id);
+        }
+    }
+
+    /// Connections that clients let go of before the links healed.
+    pub(crate) fn let_go_in_trouble(&self) -> Vec<ConnId> {
+        self.records.borrow().let_go.iter().copied().collect()
+    }
+
+    /// Whether anything of a connection is at its client's host, if that is ours.
+    pub(crate) fn has(&self, id: ConnId) -> bool {
+        self.own.has(id)
     }
 
     /// All of a connection's frames vanish for a while; then its client's host does not know it.
@@ -208,6 +251,7 @@ impl TcpNetwork {
     }
 
     pub(crate) fn client_reads(&mut self, id: ConnId, reads: bool) {
+        self.touched.set(true);
         match self.foreign.as_mut().filter(|host| host.has(id)) {
             Some(host) => host.reads(id, reads),
             None => self.own.reads(id, reads, &mut self.to_client),
@@ -224,11 +268,13 @@ impl TcpNetwork {
     pub(crate) fn trouble(&mut self) {
         self.trouble = Some(Trouble::new(self.plan.clone(), self.rng.fork(), self.links.len()));
         self.told = Mono::NEVER;
+        self.touched.set(true);
     }
 
     /// The links heal.
     pub(crate) fn heal(&mut self) {
         self.trouble = None;
+        self.touched.set(true);
         for end in self.links.iter().flat_map(Link::ends) {
             let end = &mut *end.borrow_mut();
             end.faulty.faults = kind();
@@ -240,13 +286,16 @@ impl TcpNetwork {
     /// Moves frames as far as they go now, lets the clients' hosts turn, and says when to come back.
     pub(crate) fn settle(&mut self, events: &mut Vec<(Mono, Event)>, woken: &mut Vec<u16>) {
         let now = self.now;
+        if !self.touched.replace(false) && now < self.told {
+            return;
+        }
         if self.told <= now {
             self.told = Mono::NEVER;
         }
         if let Some(trouble) = &mut self.trouble
             && trouble.due().is_some_and(|due| due <= now)
         {
-            trouble.turn(now, &self.links);
+            trouble.turn(now, &self.links, &mut self.phases);
         }
         loop {
             self.move_frames();
@@ -306,7 +355,8 @@ impl TcpNetwork {
     }
 
     pub(crate) fn check(&self) -> Result<(), String> {
-        self.records.borrow().failure().map_or(Ok(()), |why| Err(why.clone()))
+        let (records, watch) = (self.records.borrow(), self.watch.borrow());
+        records.failure().or(watch.failure()).map_or(Ok(()), |why| Err(why.clone()))
     }
 
     pub(crate) fn rest_ms(&self) -> u64 {
@@ -339,8 +389,29 @@ impl TcpNetwork {
         format!("connection {id}: {}; links {links:?}", self.own.explain(id))
     }
 
-    /// What the clients' stack counted, for reports.
-    pub fn figures(&self) -> Vec<(&'static str, u64)> {
-        self.own.figures()
+    /// The machine stood still.
+    pub(crate) fn stood_still(&mut self, ms: u64) {
+        self.watch.borrow_mut().stood_still(self.now, ms);
+        self.stood_still += 1;
+    }
+
+    /// What was counted here and by the transports of shards.
+    pub(crate) fn tally(&self, shards: &[Vec<(&'static str, u64)>]) -> TcpTally {
+        let mut tally = TcpTally::default();
+        tally.take(&self.own.figures());
+        for link in &self.links {
+            tally.take(&link.near.borrow().faulty.figures());
+        }
+        shards.iter().for_each(|figures| tally.take(figures));
+        let Phases { black_holes, starved, stuck } = self.phases;
+        tally.take(&[
+            ("black_holes", black_holes),
+            ("ports_without_frames", starved),
+            ("full_rings", stuck),
+            ("stood_still", self.stood_still),
+            ("bytes_compared", self.records.borrow().bytes),
+            ("of_another_tcp", self.records.borrow().foreign),
+        ]);
+        tally
     }
 }

@@ -20,7 +20,7 @@ use crate::ledger::{Ledger, Verdict, require};
 use crate::network::{Network, ToClient, Weather};
 use crate::plan::Plan;
 use crate::stage::{Calendar, Event, Stage};
-use crate::tcp::TcpNetwork;
+use crate::tcp::{TcpNetwork, TcpTally};
 use crate::verdict;
 
 /// Events in one run, beyond which it is taken not to end.
@@ -37,10 +37,19 @@ const SHUT_DOWN_MS_MAX: u64 = 15_000;
 /// How long clients stay away whose sessions expire meanwhile: a session expires within seconds, and its end
 /// may come to light within half a minute.
 const AWAY_MS: u64 = 46_000;
+/// How often the observer shows that it is there, and how often clients look whether they are connected while the
+/// network heals, in microseconds.
+const LOOK_US: u64 = 600_000;
+/// The same over TCP, where each look is frames on links and turns of stacks.
+const LOOK_OVER_TCP_US: u64 = 4_000_000;
 
 /// What a run was like.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
+    /// Shards.
+    pub shards: u64,
+    /// Clients.
+    pub clients: u64,
     /// Events.
     pub steps: u64,
     /// Turns of shards.
@@ -71,6 +80,8 @@ pub struct Report {
     pub faults: u64,
     /// Jumps of the clock.
     pub jumps: u64,
+    /// What TCP and its links counted.
+    pub tcp: TcpTally,
 }
 
 /// The world.
@@ -110,6 +121,7 @@ impl World {
             opened_by: BTreeMap::new(),
             trace,
             healing: false,
+            healing_since: Mono::NEVER,
             shutting_down: false,
             broker_is_down: false,
             actions_left: plan.actions,
@@ -166,10 +178,20 @@ impl World {
     pub fn play_until_shut_down(&mut self) -> Result<Report, String> {
         self.set_up()?;
         let left = self.stage.rng.below(u64::from(self.stage.plan.actions)) as u32;
+        let messages = self.stage.plan.messages;
+        let messages = messages.map(|messages| self.stage.rng.below(u64::from(messages)) as usize);
         let until = self.stage.now.plus_ms(TROUBLE_MS_MAX);
-        self.run(until, |world| world.stage.actions_left <= left)?;
+        self.stage.network.borrow_mut().trouble();
+        self.run(until, |world| {
+            let published = world.stage.ledger.messages.len();
+            world.stage.actions_left <= left || messages.is_some_and(|messages| published >= messages)
+        })?;
         self.stage.say(|| "the broker is shut down".to_owned());
         self.stage.shutting_down = true;
+        let weather = self.stage.plan.weather;
+        if self.stage.plan.tcp.is_some() {
+            self.stage.network.borrow_mut().set_weather(weather);
+        }
         self.cluster.command_all(&mut self.stage, || Command::ShutDown);
         if let Err(why) =
             self.wait(SHUT_DOWN_MS_MAX, "every shard is shut down", |world| world.cluster.is_shut_down())
@@ -207,9 +229,12 @@ impl World {
         cluster.wake_all(stage);
     }
 
-    fn report(&self) -> Report {
+    fn report(&mut self) -> Report {
         let tally = self.cluster.tally();
+        let tcp = self.stage.network.borrow().tally(&self.cluster.figures());
         Report {
+            shards: u64::from(self.stage.plan.shards),
+            clients: self.stage.plan.clients as u64,
             steps: self.stage.step,
             turns: self.cluster.turns,
             ms: self.stage.now.as_ms(),
@@ -225,6 +250,7 @@ impl World {
             undone: self.cluster.undone(),
             faults: self.stage.ledger.faults.len() as u64,
             jumps: self.stage.ledger.jumps.len() as u64,
+            tcp,
         }
     }
 
@@ -274,14 +300,16 @@ impl World {
         let Self { stage, cluster, clients, .. } = self;
         if stage.healing {
             clients[index].heal(stage);
-            return stage.soon(600_000, Event::Act(index));
+            let us = look_us(stage, &clients[index]);
+            return stage.soon(us, Event::Act(index));
         }
         if clients[index].profile.observer {
             if stage.plan.disasters.is_some() && clients[index].is_offline() {
                 clients[index].connect(stage, false, false);
             }
             clients[index].ping(stage);
-            return stage.soon(600_000, Event::Act(index));
+            let us = look_us(stage, &clients[index]);
+            return stage.soon(us, Event::Act(index));
         }
         if let Some(later) = clients[index].cannot_act_before(stage) {
             let us = stage.rng.below(stage.plan.pause_us_max + 1);
@@ -405,7 +433,10 @@ impl World {
         self.stage.network.borrow_mut().trouble();
         self.plan_freezes();
         let until = self.stage.now.plus_ms(TROUBLE_MS_MAX);
-        self.run(until, |world| world.stage.actions_left == 0)?;
+        let messages = self.stage.plan.messages.map_or(usize::MAX, |messages| messages as usize);
+        self.run(until, |world| {
+            world.stage.actions_left == 0 || world.stage.ledger.messages.len() >= messages
+        })?;
         Ok(())
     }
 
@@ -421,6 +452,7 @@ impl World {
     fn heal(&mut self) -> Verdict {
         self.stage.say(|| "everything heals".to_owned());
         self.stage.healing = true;
+        self.stage.healing_since = self.stage.now;
         self.spare();
         self.stage.network.borrow_mut().set_weather(Weather {
             delay_us_max: 200,
@@ -438,6 +470,14 @@ impl World {
             require!(self.stage.now < until, "it does not come to rest: {unrest:?}");
             self.run_for(100)?;
             unrest = self.unrest();
+        }
+        // Whatever waits for something from the other end gives up within that time, or is answered by a reset.
+        let let_go = self.stage.network.borrow().let_go_in_trouble();
+        for (conn, ended) in let_go {
+            let known = self.stage.network.borrow().explain(conn);
+            require!(ended, "connection {conn} does not end at its client's: {known}");
+            let known = self.cluster.explain(conn);
+            require!(known.is_empty(), "connection {conn} does not end at its shard: {known}");
         }
         Ok(())
     }
@@ -597,6 +637,16 @@ impl World {
     }
 }
 
+/// How long a client may wait until it looks again.
+fn look_us(stage: &Stage, client: &Client) -> u64 {
+    match client.profile.keep_alive {
+        _ if stage.plan.tcp.is_none() => LOOK_US,
+        0 => LOOK_OVER_TCP_US,
+        // The broker gives it half as much again.
+        seconds => u64::from(seconds) * 1_000_000,
+    }
+}
+
 /// The machine stands still, and its clock jumps when it goes on; the wall clock may be set, too.
 fn freeze(stage: &mut Stage, ms: u64) {
     if stage.healing {
@@ -604,6 +654,7 @@ fn freeze(stage: &mut Stage, ms: u64) {
     }
     stage.now = stage.now.plus_ms(ms);
     stage.network.borrow_mut().set_now(stage.now);
+    stage.network.borrow_mut().stood_still(ms);
     // Messages that expire do so by the wall clock.
     if stage.plan.tcp.as_ref().is_some_and(|tcp| tcp.wall_jumps) && stage.plan.expiry_per_mille == 0 {
         let ms = stage.rng.below(200_000_000) as i64 - 100_000_000;

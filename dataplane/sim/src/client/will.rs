@@ -179,9 +179,9 @@ impl Client {
                 // CONNACK was long under way: CONNECT may have come in time to end the session.
                 record.fate = WillFate::Published(Mono(0));
             } else if record.fate != WillFate::Discarded && resumed {
-                // Close to its time: it may have been sent just before.
+                // Close to its time: it may have been sent just before, and CONNECT have come long before CONNACK.
                 if let WillFate::Published(due) = record.fate
-                    && stage.now < due.plus_ms(60_000)
+                    && opened_at < due.plus_ms(60_000)
                 {
                     record.fate = WillFate::Unknown;
                 }

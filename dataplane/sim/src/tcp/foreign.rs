@@ -17,6 +17,8 @@ use crate::network::{ConnId, ToClient, Way};
 
 /// How often a silent connection asks whether the other end is there.
 const KEEP_ALIVE_S: u64 = 30;
+/// How soon it is turned again when nothing has come, in microseconds.
+const AGAIN_US: u64 = 5_000;
 /// How long what nobody owns any more may wait for the other end.
 const REST_S: u64 = 60;
 
@@ -207,7 +209,8 @@ impl ForeignHost {
             }
         }
         let at = self.interface.poll_at(instant(now), &self.sockets);
-        self.due = at.map(|at| Mono(at.total_micros() as u64 * 1_000).max(now.plus_us(100)));
+        // At once is what it says while it cannot send what it has.
+        self.due = at.map(|at| Mono(at.total_micros() as u64 * 1_000).max(now.plus_us(AGAIN_US)));
     }
 
     pub(crate) fn due(&self) -> Option<Mono> {

@@ -1,7 +1,7 @@
 //! The links between the clients' switch and the shards' ports: a wire in memory, a bad one each way, with ports that
 //! run out of frames and whose rings stay full.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -9,6 +9,9 @@ use pelton_base::Mono;
 use pelton_packet::fault::{Faults, Faulty};
 use pelton_packet::memory::{MemoryPort, MemorySettings, pair};
 use pelton_packet::{Frame, FramePool, Port, PortCaps};
+
+use super::watch::Watch;
+use crate::network::Way;
 
 /// Frames of a port that are held back by its link at most.
 const HELD_MAX: usize = 256;
@@ -39,6 +42,9 @@ impl End {
 
     /// Takes in what has come; whether there is something new for the stack.
     pub(crate) fn pump(&mut self, now: Mono) -> bool {
+        if self.due().is_none_or(|due| now < due) {
+            return false;
+        }
         let before = self.ready.len();
         while self.faulty.receive(now, 64, &mut self.arrived) == 64 {}
         self.ready.extend(self.arrived.drain(..));
@@ -131,42 +137,60 @@ impl Link {
 
 /// A shard's port: the far end of its link.
 #[derive(Debug)]
-pub struct ShardPort(pub(crate) Rc<RefCell<End>>);
+pub struct ShardPort {
+    pub(crate) end: Rc<RefCell<End>>,
+    /// Something was done to a link since the network last looked.
+    pub(crate) touched: Rc<Cell<bool>>,
+    pub(crate) watch: Rc<RefCell<Watch>>,
+}
 
 impl Port for ShardPort {
     fn caps(&self) -> PortCaps {
-        self.0.borrow().faulty.caps()
+        self.end.borrow().faulty.caps()
     }
 
     fn take(&mut self) -> Option<Frame> {
-        self.0.borrow_mut().faulty.take()
+        let frame = self.end.borrow_mut().faulty.take();
+        if frame.is_none() {
+            self.watch.borrow_mut().hindered(Way::Down);
+        }
+        frame
     }
 
     fn put(&mut self, frame: Frame) {
-        self.0.borrow_mut().faulty.put(frame);
+        self.touched.set(true);
+        self.end.borrow_mut().faulty.put(frame);
     }
 
     fn receive(&mut self, _now: Mono, limit: usize, into: &mut Vec<Frame>) -> usize {
-        let end = &mut *self.0.borrow_mut();
+        let end = &mut *self.end.borrow_mut();
         let n = limit.min(end.ready.len());
-        into.extend(end.ready.drain(..n));
+        let watch = &mut *self.watch.borrow_mut();
+        into.extend(end.ready.drain(..n).inspect(|frame| watch.told(Way::Down, frame)));
         n
     }
 
     fn send(&mut self, now: Mono, frame: Frame) -> Result<(), Frame> {
-        let end = &mut *self.0.borrow_mut();
-        if end.stuck { Err(frame) } else { end.faulty.send(now, frame) }
+        self.touched.set(true);
+        let end = &mut *self.end.borrow_mut();
+        let watch = &mut *self.watch.borrow_mut();
+        if end.stuck || end.faulty.inner().is_full() {
+            watch.hindered(Way::Down);
+            return Err(frame);
+        }
+        watch.sent(Way::Down, &frame);
+        end.faulty.send(now, frame)
     }
 
     fn flush(&mut self, _now: Mono) {}
 
     fn next_timeout(&self) -> Option<Mono> {
         // What has not arrived is the world's to say; only what has is a reason to turn.
-        (!self.0.borrow().ready.is_empty()).then_some(Mono(0))
+        (!self.end.borrow().ready.is_empty()).then_some(Mono(0))
     }
 
     fn figures(&self) -> Vec<(&'static str, u64)> {
-        self.0.borrow().faulty.figures()
+        self.end.borrow().faulty.figures()
     }
 }
 
@@ -205,16 +229,18 @@ pub(crate) struct HostPort {
     pool: FramePool,
     arrived: VecDeque<Frame>,
     now: Mono,
+    watch: Rc<RefCell<Watch>>,
 }
 
 impl HostPort {
-    pub(crate) fn new(links: &[Link], holes: &Rc<RefCell<Holes>>) -> Self {
+    pub(crate) fn new(links: &[Link], holes: &Rc<RefCell<Holes>>, watch: &Rc<RefCell<Watch>>) -> Self {
         Self {
             links: links.to_vec(),
             holes: holes.clone(),
             pool: FramePool::new(1_024, 2_048),
             arrived: VecDeque::new(),
             now: Mono(0),
+            watch: watch.clone(),
         }
     }
 
@@ -233,6 +259,7 @@ impl HostPort {
     /// The next frame, for who does not take bursts.
     pub(crate) fn next(&mut self) -> Option<Vec<u8>> {
         let frame = self.arrived.pop_front()?;
+        self.watch.borrow_mut().told(Way::Up, &frame);
         let bytes = frame.to_vec();
         self.pool.put(frame);
         Some(bytes)
@@ -252,11 +279,18 @@ impl HostPort {
         if let Some((source, _)) = ports
             && self.holes.borrow_mut().has(source, self.now)
         {
+            self.watch.borrow_mut().sent(Way::Up, bytes);
             return true;
         }
         // What is no TCP (a question for an address) goes to the first.
         let at = usize::from(ports.map_or(0, |(source, _)| source)) % self.links.len();
-        self.links[at].near.borrow_mut().send_copy(self.now, bytes)
+        let sent = self.links[at].near.borrow_mut().send_copy(self.now, bytes);
+        if sent {
+            self.watch.borrow_mut().sent(Way::Up, bytes);
+        } else {
+            self.watch.borrow_mut().hindered(Way::Up);
+        }
+        sent
     }
 }
 
@@ -266,7 +300,11 @@ impl Port for HostPort {
     }
 
     fn take(&mut self) -> Option<Frame> {
-        self.pool.take()
+        let frame = self.pool.take();
+        if frame.is_none() {
+            self.watch.borrow_mut().hindered(Way::Up);
+        }
+        frame
     }
 
     fn put(&mut self, frame: Frame) {
@@ -276,7 +314,8 @@ impl Port for HostPort {
     fn receive(&mut self, now: Mono, limit: usize, into: &mut Vec<Frame>) -> usize {
         self.now = now;
         let n = limit.min(self.arrived.len());
-        into.extend(self.arrived.drain(..n));
+        let watch = &mut *self.watch.borrow_mut();
+        into.extend(self.arrived.drain(..n).inspect(|frame| watch.told(Way::Up, frame)));
         n
     }
 

@@ -1,7 +1,9 @@
 //! The host of the clients: a stack of ours that opens connections, and what clients do with them.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use pelton_base::{ByteStreams, Ending, Mono, Outgoing, StreamEnd, StreamEvent, StreamId, Transmit};
 use pelton_packet::{Interface, Link as Addresses};
@@ -9,6 +11,8 @@ use pelton_tcp::{ConnectError, Settings, Tcp, Usage};
 
 use super::link::HostPort;
 use super::record::Records;
+use super::streams::excuses;
+use super::watch::Watch;
 use super::{CLIENT_MAC, SERVER_MAC};
 use crate::network::{ConnId, ToClient, Way};
 
@@ -40,6 +44,9 @@ pub(crate) struct OwnHost {
     by_slot: Vec<ConnId>,
     /// Something was queued or consumed since the last turn.
     pub(crate) busy: bool,
+    watch: Rc<RefCell<Watch>>,
+    /// What [`excuses`] were counted.
+    excused: u64,
 }
 
 impl OwnHost {
@@ -49,6 +56,7 @@ impl OwnHost {
         settings: Settings,
         seed: u64,
         now: Mono,
+        watch: Rc<RefCell<Watch>>,
     ) -> Self {
         let interface =
             Interface { mac: CLIENT_MAC, addresses: addresses.iter().map(SocketAddr::ip).collect() };
@@ -61,6 +69,8 @@ impl OwnHost {
             dirty: Vec::new(),
             by_slot: Vec::new(),
             busy: false,
+            watch,
+            excused: 0,
         }
     }
 
@@ -96,6 +106,10 @@ impl OwnHost {
         self.conns.insert(id, conn);
         self.busy = true;
         true
+    }
+
+    pub(crate) fn has(&self, id: ConnId) -> bool {
+        self.conns.contains_key(&id)
     }
 
     pub(crate) fn is_open(&self, id: ConnId) -> bool {
@@ -189,6 +203,10 @@ impl OwnHost {
         self.busy = false;
         self.tcp.port().set_now(now);
         self.tcp.poll(now);
+        let excused = excuses(&self.tcp);
+        if std::mem::replace(&mut self.excused, excused) != excused {
+            self.watch.borrow_mut().forget_sacked(Way::Up);
+        }
         while let Some(event) = self.tcp.next() {
             match event {
                 StreamEvent::Opened { stream, .. } => {

@@ -1,9 +1,12 @@
 //! What was sent on each connection, held against what is received: byte by byte, both ways, and complete where a
 //! direction ends in order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::rc::Rc;
 
+use super::watch::Watch;
 use crate::network::{ConnId, Way};
 
 #[derive(Debug, Default)]
@@ -28,13 +31,23 @@ pub(crate) struct Records {
     /// Which connection a client's address belongs to at present.
     by_peer: BTreeMap<SocketAddr, ConnId>,
     failure: Option<String>,
+    watch: Option<Rc<RefCell<Watch>>>,
+    /// When clients let go of connections, while the links were bad.
+    pub(crate) let_go: BTreeSet<ConnId>,
     /// Bytes received, both ways.
     pub(crate) bytes: u64,
+    /// Connections of the other implementation.
+    pub(crate) foreign: u64,
 }
 
 impl Records {
+    pub(crate) fn new(watch: Rc<RefCell<Watch>>) -> Self {
+        Self { watch: Some(watch), ..Self::default() }
+    }
+
     /// A client opens a connection.
-    pub(crate) fn open(&mut self, conn: ConnId, peer: SocketAddr) {
+    pub(crate) fn open(&mut self, conn: ConnId, peer: SocketAddr, foreign: bool) {
+        self.foreign += u64::from(foreign);
         let record = Record { peer, up: Lane::default(), down: Lane::default(), accepted: false };
         self.all.insert(conn, record);
         self.by_peer.insert(peer, conn);
@@ -60,6 +73,9 @@ impl Records {
     pub(crate) fn sent(&mut self, conn: ConnId, way: Way, bytes: &[u8]) {
         if let Some(lane) = self.lane(conn, way) {
             lane.under_way.extend(bytes);
+        }
+        if let Some(watch) = &self.watch {
+            watch.borrow_mut().queued(conn, way, bytes.len());
         }
     }
 

@@ -7,10 +7,12 @@ use std::rc::Rc;
 use pelton_base::{
     ByteStreams, Ending, Mono, Peer, SendQueue, SharedLogs, StreamEnd, StreamEvent, StreamId, Transmit,
 };
-use pelton_tcp::{Chunk, HandedTcp, Tcp};
+use pelton_packet::Port;
+use pelton_tcp::{Chunk, HandedTcp, Tcp, TcpCounter};
 
 use super::link::ShardPort;
 use super::record::Records;
+use super::watch::Watch;
 use crate::network::{ConnId, Way};
 
 /// What is known of a stream.
@@ -29,11 +31,24 @@ pub struct TcpStreams {
     records: Rc<RefCell<Records>>,
     taps: BTreeMap<u64, Tap>,
     by_token: BTreeMap<u64, u64>,
+    watch: Rc<RefCell<Watch>>,
+    /// What [`excuses`] were counted.
+    excused: u64,
+}
+
+/// How often a stack had a reason to send again what it was told to have arrived.
+pub(crate) fn excuses<P: Port>(tcp: &Tcp<P>) -> u64 {
+    let counters = tcp.counters();
+    counters.get(TcpCounter::TimeOuts) + counters.get(TcpCounter::ColdExhausted)
 }
 
 impl TcpStreams {
-    pub(crate) const fn new(tcp: Tcp<ShardPort>, records: Rc<RefCell<Records>>) -> Self {
-        Self { tcp, records, taps: BTreeMap::new(), by_token: BTreeMap::new() }
+    pub(crate) const fn new(
+        tcp: Tcp<ShardPort>,
+        records: Rc<RefCell<Records>>,
+        watch: Rc<RefCell<Watch>>,
+    ) -> Self {
+        Self { tcp, records, taps: BTreeMap::new(), by_token: BTreeMap::new(), watch, excused: 0 }
     }
 
     /// The stack.
@@ -94,6 +109,10 @@ impl ByteStreams for TcpStreams {
 
     fn poll(&mut self, now: Mono) {
         self.tcp.poll(now);
+        let excused = excuses(&self.tcp);
+        if std::mem::replace(&mut self.excused, excused) != excused {
+            self.watch.borrow_mut().forget_sacked(Way::Down);
+        }
     }
 
     fn next(&mut self) -> Option<StreamEvent<Chunk>> {

@@ -7,6 +7,12 @@ use pelton_tcp::Settings;
 
 use super::link::Link;
 
+/// How long a ring stays full at most: meanwhile everybody who has something to send tries every millisecond.
+const STUCK_MS_MAX: u64 = 200;
+
+/// At least so many kinds of trouble in a run.
+const KINDS_MIN: usize = 4;
+
 /// What a seed decides about the TCP below the broker.
 #[derive(Clone, Debug)]
 pub struct TcpPlan {
@@ -78,11 +84,13 @@ impl TcpPlan {
             // The acknowledgement of a cookie makes a connection whenever it comes, be it for the second time.
             server.half_open_max = 256;
         }
-        server.keep_alive_idle_ms = 20_000;
+        (server.keep_alive_idle_ms, server.keep_alive_watched_ms) = (20_000, 20_000);
+        // Nor is somebody forgotten who is being answered.
+        server.syn_ack_retries = 12;
         let mut client = settings(rng);
         client.keep_alive_idle_ms = 30_000;
         let foreign = [0, 0, 0, 250][rng.below(4) as usize];
-        Self {
+        let mut plan = Self {
             worst,
             black_hole: [0, 50, 150][rng.below(3) as usize],
             black_hole_ms_max: [300, 3_000, 8_000][rng.below(3) as usize],
@@ -98,7 +106,30 @@ impl TcpPlan {
             ports: [30, 150, 8_000][rng.below(3) as usize],
             jumps: ([0, 0, 1, 3][rng.below(4) as usize], [200, 5_000, 20_000][rng.below(3) as usize]),
             wall_jumps: rng.chance(200),
+        };
+        // Several kinds of trouble in every run.
+        if plan.kinds() < KINDS_MIN {
+            plan.worst.loss = plan.worst.loss.max(50);
+            plan.worst.reordering = plan.worst.reordering.max(100);
+            plan.worst.reorder_ns = plan.worst.reorder_ns.max(20_000_000);
+            plan.worst.duplication = plan.worst.duplication.max(30);
         }
+        plan
+    }
+
+    /// For how long frames may lie about on a wire at most, in milliseconds: when the port has none to take them.
+    pub(crate) fn patience_ms(&self) -> u64 {
+        let black_hole_ms = if self.black_hole == 0 { 0 } else { self.black_hole_ms_max };
+        if self.starved == 0 { 0 } else { self.phase_ms_max.max(black_hole_ms) }
+    }
+
+    /// How many kinds of trouble there are.
+    fn kinds(&self) -> usize {
+        let worst = &self.worst;
+        let rates = [worst.loss, worst.burst, worst.duplication, worst.reordering, worst.corruption];
+        let phases = [self.black_hole, self.starved, self.stuck, self.jumps.0];
+        let rates = rates.iter().chain(&phases).filter(|&&rate| rate != 0).count();
+        rates + usize::from(worst.frame_bytes_max != 0)
     }
 }
 
@@ -120,6 +151,14 @@ fn settings(rng: &mut Rng) -> Settings {
     }
 }
 
+/// Phases there were.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Phases {
+    pub(crate) black_holes: u64,
+    pub(crate) starved: u64,
+    pub(crate) stuck: u64,
+}
+
 /// When which end's phase is over.
 #[derive(Debug)]
 pub(crate) struct Trouble {
@@ -138,7 +177,7 @@ impl Trouble {
     }
 
     /// Begins the phases that are due.
-    pub(crate) fn turn(&mut self, now: Mono, links: &[Link]) {
+    pub(crate) fn turn(&mut self, now: Mono, links: &[Link], phases: &mut Phases) {
         for (at, end) in links.iter().flat_map(Link::ends).enumerate() {
             if self.until[at] > now {
                 continue;
@@ -147,14 +186,20 @@ impl Trouble {
             let end = &mut *end.borrow_mut();
             end.feed();
             end.stuck = rng.chance(plan.stuck);
+            phases.stuck += u64::from(end.stuck);
             if rng.chance(plan.starved) {
+                phases.starved += 1;
                 end.starve(rng.below(4) as usize);
             }
             let black_hole = rng.chance(plan.black_hole);
+            phases.black_holes += u64::from(black_hole);
             end.faulty.faults =
                 if black_hole { Faults { black_hole, ..Faults::default() } } else { phase(rng, &plan.worst) };
-            let harsh = black_hole || end.stuck;
-            let ms = if harsh { plan.black_hole_ms_max } else { plan.phase_ms_max };
+            let ms = match (end.stuck, black_hole) {
+                (true, _) => STUCK_MS_MAX,
+                (false, true) => plan.black_hole_ms_max,
+                (false, false) => plan.phase_ms_max,
+            };
             self.until[at] = now.plus_us(1_000 + rng.below(ms * 1_000));
         }
     }

@@ -1,0 +1,430 @@
+//! Sees every segment that either side of a connection sends, and every one that reaches it, and holds the sender to
+//! what can be said of a right TCP from outside:
+//!
+//! | what | source |
+//! |---|---|
+//! | its checksums are right | RFC 9293 3.1 |
+//! | its acknowledgements never go back | RFC 9293 3.4 |
+//! | the right edge of its window never goes back | RFC 9293 3.8.6 SHLD-14 |
+//! | it sends nothing beyond the edge it was told, but for probes of one byte | RFC 9293 3.8.6.1 |
+//! | it sends nothing beyond its FIN, no second FIN elsewhere, and nothing after its own reset | RFC 9293 3.10.4 |
+//! | no more is under way than an initial window, what was acknowledged, and limited transmit | RFC 5681 3.1, RFC 3042 |
+//! | what the peer said to have is not sent again but after a time-out | RFC 2018 8, RFC 6675 5 |
+//! | the first of what waits, be it for an acknowledgement or to be sent at all, is sent within three times the longest silence, or six times the longest round trip, so far | RFC 6298 5.5, RFC 9293 3.8.6.1 |
+//! | how much is sent again is bounded by what is sent | |
+//!
+//! What it knows of a shard's stack may be early: segments are handed from stack to stack after they were seen.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use pelton_base::Mono;
+use pelton_packet::parse::TCP;
+use pelton_packet::{Parsed, parse};
+use pelton_tcp::Seq;
+use pelton_tcp::segment::{Flags, Segment};
+
+use crate::network::{ConnId, Way};
+
+/// Bytes of a segment on these links at most.
+const SEGMENT_BYTES: u32 = 1_460;
+/// RFC 6928 2.
+const INITIAL_BYTES: u32 = 10 * SEGMENT_BYTES;
+/// Of what the sender could know to have arrived, segments that may be sent again all the same.
+const NEEDLESS_MAX: u32 = 2;
+/// Silence that nobody needs to explain, in milliseconds: a time-out of three seconds (RFC 6298 5.7) twice, and some; less
+/// than what is left of a closed connection may linger.
+const SILENCE_MS: u64 = 6_500;
+/// Bytes that may be sent again whatever was sent.
+const RESENT_BYTES: u64 = 60 * SEGMENT_BYTES as u64;
+
+/// One direction, from its sender's view.
+#[derive(Debug, Default)]
+struct Flow {
+    begun: bool,
+    /// It has ended, or may have.
+    over: bool,
+    /// A reset was sent that ends it.
+    reset: bool,
+    first: Seq,
+    /// What the sender was told that arrived.
+    una: Seq,
+    /// The end of what was sent.
+    end: Seq,
+    fin: Option<Seq>,
+    /// The peer's right edge, as the sender was told.
+    edge: Seq,
+    window_closed: bool,
+    /// What the peer said to have out of order.
+    sacked: Vec<(Seq, Seq)>,
+    /// The sender's own acknowledgement, and the right edge of its window.
+    said: Option<(Seq, Seq)>,
+    /// Its shift, as it offered it.
+    scale: Option<u8>,
+    syn_window: u32,
+    /// Bytes that it was given to send.
+    queued: u32,
+    /// The last time that it sent the first of what is not acknowledged, or was told that something was.
+    at: Mono,
+    longest_ms: u64,
+    /// When the first of what is not acknowledged was sent for the first time.
+    first_at: Mono,
+    /// The longest time that anything took to be acknowledged: what a time-out comes from.
+    round_trip_ms: u64,
+    resent: u64,
+    /// Acknowledgements of what had been acknowledged.
+    duplicates: u32,
+    needless: u32,
+}
+
+impl Flow {
+    /// Whether something waits.
+    fn waits(&self) -> bool {
+        self.begun && !self.over && (self.una.lt(self.end) || self.end.lt(self.first + self.queued))
+    }
+
+    /// Something was acknowledged.
+    fn acknowledged(&mut self, ack: Seq, now: Mono) {
+        self.round_trip_ms = self.round_trip_ms.max(now.as_ms().saturating_sub(self.first_at.as_ms()));
+        (self.una, self.at, self.first_at) = (ack, now, now);
+        if self.una == self.end {
+            self.duplicates = 0;
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    up: Flow,
+    down: Flow,
+    foreign: bool,
+}
+
+impl Watched {
+    fn flows(&mut self, way: Way) -> (&mut Flow, &mut Flow) {
+        match way {
+            Way::Up => (&mut self.up, &mut self.down),
+            Way::Down => (&mut self.down, &mut self.up),
+        }
+    }
+}
+
+/// All connections of a run.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    all: BTreeMap<ConnId, Watched>,
+    by_peer: BTreeMap<SocketAddr, ConnId>,
+    silence_ms: u64,
+    /// When a sender last found no frame or no room.
+    hindered: [Mono; 2],
+    pub(crate) now: Mono,
+    failure: Option<String>,
+}
+
+const fn side(way: Way) -> usize {
+    match way {
+        Way::Up => 0,
+        Way::Down => 1,
+    }
+}
+
+impl Watch {
+    /// `patience_ms`: for how long at most frames lie about before they are looked at.
+    pub(crate) const fn new(patience_ms: u64) -> Self {
+        Self {
+            all: BTreeMap::new(),
+            by_peer: BTreeMap::new(),
+            silence_ms: SILENCE_MS + 3 * patience_ms,
+            hindered: [Mono(0); 2],
+            now: Mono(0),
+            failure: None,
+        }
+    }
+
+    /// A client opens a connection, or tries to. Returns whose that address was before.
+    pub(crate) fn open(&mut self, conn: ConnId, peer: SocketAddr, foreign: bool) -> Option<ConnId> {
+        let up = Flow { at: self.now, first_at: self.now, ..Flow::default() };
+        self.all.insert(conn, Watched { foreign, up, ..Watched::default() });
+        self.by_peer.insert(peer, conn)
+    }
+
+    /// It could not: the address is still that one's.
+    pub(crate) fn did_not_open(&mut self, conn: ConnId, peer: SocketAddr, before: Option<ConnId>) {
+        self.all.remove(&conn);
+        match before {
+            Some(before) => self.by_peer.insert(peer, before),
+            None => self.by_peer.remove(&peer),
+        };
+    }
+
+    /// There is more to send.
+    pub(crate) fn queued(&mut self, conn: ConnId, way: Way, n: usize) {
+        let now = self.now;
+        if let Some(watched) = self.all.get_mut(&conn) {
+            let (flow, _) = watched.flows(way);
+            if !flow.waits() {
+                flow.at = now;
+            }
+            flow.queued += n as u32;
+        }
+    }
+
+    /// Who sends this way has no frame, or no room.
+    pub(crate) const fn hindered(&mut self, way: Way) {
+        self.hindered[side(way)] = self.now;
+    }
+
+    /// The machine stood still: what was measured then is no round trip.
+    pub(crate) const fn stood_still(&mut self, now: Mono, ms: u64) {
+        self.hindered = [now; 2];
+        self.silence_ms += 4 * ms;
+    }
+
+    /// Time-outs of those who send this way, or no means to know what was said: all may be sent again.
+    pub(crate) fn forget_sacked(&mut self, way: Way) {
+        for watched in self.all.values_mut() {
+            watched.flows(way).0.sacked.clear();
+        }
+    }
+
+    pub(crate) const fn failure(&self) -> Option<&String> {
+        self.failure.as_ref()
+    }
+
+    fn read(&self, frame: &[u8], from_client: bool) -> Option<Result<(ConnId, Segment), String>> {
+        let Ok(Parsed::Ip(datagram)) = parse(frame) else { return None };
+        if datagram.protocol != TCP {
+            return None;
+        }
+        let (source, destination): (IpAddr, IpAddr) = (datagram.source, datagram.destination);
+        match Segment::parse(source, destination, datagram.payload(frame)) {
+            Ok(segment) => {
+                let peer: SocketAddr = if from_client {
+                    (source, segment.source).into()
+                } else {
+                    (destination, segment.destination).into()
+                };
+                self.by_peer.get(&peer).map(|&conn| Ok((conn, segment)))
+            }
+            Err(why) => Some(Err(format!("{why:?}"))),
+        }
+    }
+
+    /// A segment is sent.
+    pub(crate) fn sent(&mut self, way: Way, frame: &[u8]) {
+        match self.read(frame, way == Way::Up) {
+            None => {}
+            Some(Err(why)) => self.fail(format!("a segment was sent that is none: {why}")),
+            Some(Ok((conn, segment))) => {
+                let (now, silence_ms, hindered) = (self.now, self.silence_ms, self.hindered[side(way)]);
+                let Some(watched) = self.all.get_mut(&conn) else { return };
+                let failed = watched.sent(way, &segment, now, hindered, silence_ms);
+                if let Err(why) = failed {
+                    let (flow, _) = watched.flows(way);
+                    let what = format!("connection {conn}, {way:?}: {why}; {segment:?}; {flow:?}");
+                    self.fail(what);
+                }
+            }
+        }
+    }
+
+    /// A segment reaches who sends this way.
+    pub(crate) fn told(&mut self, way: Way, frame: &[u8]) {
+        let now = self.now;
+        if let Some(Ok((conn, segment))) = self.read(frame, way == Way::Down)
+            && let Some(watched) = self.all.get_mut(&conn)
+        {
+            watched.told(way, &segment, now);
+        }
+    }
+
+    fn fail(&mut self, why: String) {
+        self.failure.get_or_insert(why);
+    }
+}
+
+impl Watched {
+    fn sent(
+        &mut self,
+        way: Way,
+        segment: &Segment,
+        now: Mono,
+        hindered: Mono,
+        silence_ms: u64,
+    ) -> Result<(), &'static str> {
+        let foreign = self.foreign && way == Way::Up;
+        let (me, peer) = self.flows(way);
+        if segment.flags.has(Flags::SYN) {
+            me.scale = segment.options.window_scale;
+            me.syn_window = u32::from(segment.window);
+            if way == Way::Up && !segment.flags.has(Flags::ACK) {
+                if me.begun {
+                    me.check_silence(now, hindered, silence_ms)?;
+                } else {
+                    me.begun = true;
+                    // Earlier ones may have found no room.
+                    me.longest_ms = now.as_ms().saturating_sub(me.at.as_ms());
+                    (me.una, me.first, me.end) = (segment.seq, segment.seq + 1, segment.seq + 1);
+                }
+                me.at = now;
+            } else if way == Way::Down && !me.begun && me.first_at == Mono(0) {
+                me.first_at = now;
+            }
+            return Ok(());
+        }
+        let first_answer = way == Way::Up && me.begun && me.una == me.first;
+        if first_answer && !peer.begun && !segment.flags.has(Flags::RST) {
+            // Only now is it known which of the answers to SYN, if there were several, the client heard.
+            peer.begun = true;
+            (peer.first, peer.una, peer.end) = (segment.ack, segment.ack, segment.ack);
+            (peer.edge, peer.at) = (segment.ack + me.syn_window, now);
+        }
+        if !me.begun || !peer.begun {
+            return Ok(());
+        }
+        if segment.flags.has(Flags::RST) {
+            // One for a segment of a connection that is not there any more is where that segment says.
+            me.reset |= segment.seq == me.end;
+            if me.reset && segment.flags.has(Flags::ACK) && !me.over && !foreign {
+                me.check_silence(now, hindered, silence_ms)?;
+            }
+            me.over = true;
+            return Ok(());
+        }
+        let scale = me.scale.filter(|_| peer.scale.is_some()).unwrap_or(0);
+        let edge = segment.ack + (u32::from(segment.window) << scale);
+        if let Some((ack, before)) = me.said {
+            if segment.ack.lt(ack) {
+                return Err("acknowledges less than before");
+            }
+            if !foreign && (edge + ((1 << scale) - 1)).lt(before) {
+                return Err("the right edge of its window went back");
+            }
+        }
+        me.said = Some((segment.ack, me.said.map_or(edge, |(_, before)| before.max(edge))));
+        if segment.sequence_len() == 0 {
+            return Ok(());
+        }
+        if foreign {
+            me.end = me.end.max(segment.seq + segment.sequence_len());
+            return Ok(());
+        }
+        me.sent_data(segment, now, hindered, silence_ms)
+    }
+
+    fn told(&mut self, way: Way, segment: &Segment, now: Mono) {
+        let (me, peer) = self.flows(way);
+        if segment.flags.has(Flags::SYN) {
+            if way == Way::Up && segment.ack == me.first && me.una.lt(me.first) {
+                me.acknowledged(segment.ack, now);
+                me.edge = segment.ack + u32::from(segment.window);
+            }
+            return;
+        }
+        if segment.flags.has(Flags::RST) {
+            me.over |= !peer.begun || me.said.is_none_or(|(ack, _)| ack == segment.seq);
+            return;
+        }
+        if !me.begun || !peer.begun || !segment.flags.has(Flags::ACK) {
+            return;
+        }
+        if way == Way::Down && me.round_trip_ms == 0 && segment.ack == me.first {
+            me.acknowledged(segment.ack, now);
+        }
+        if me.una.lt(segment.ack) && segment.ack.le(me.end) {
+            me.acknowledged(segment.ack, now);
+            me.sacked.retain(|block| segment.ack.lt(block.1));
+        }
+        me.duplicates += u32::from(segment.ack == me.una);
+        let scale = peer.scale.filter(|_| me.scale.is_some()).unwrap_or(0);
+        me.edge = me.edge.max(segment.ack + (u32::from(segment.window) << scale));
+        if me.window_closed && segment.window != 0 {
+            // What probed the window may have been refused by it: all is sent again.
+            me.sacked.clear();
+        }
+        me.window_closed = segment.window == 0;
+        for &(left, right) in segment.options.sack.as_slice() {
+            let under_way = me.una.lt(left) && left.lt(right) && right.le(me.end);
+            let known = me.sacked.iter().any(|block| block.0.le(left) && right.le(block.1));
+            if under_way && !known {
+                me.sacked.push((left, right));
+            }
+        }
+    }
+}
+
+impl Flow {
+    /// Something is sent that takes sequence numbers.
+    fn sent_data(
+        &mut self,
+        segment: &Segment,
+        now: Mono,
+        hindered: Mono,
+        silence_ms: u64,
+    ) -> Result<(), &'static str> {
+        let (start, data_end) = (segment.seq, segment.seq + u32::from(segment.len));
+        let end = segment.seq + segment.sequence_len();
+        // What is before that it may not know to have arrived: an acknowledgement that came with something out of the
+        // window is not looked at.
+        if self.una == self.end {
+            self.first_at = now;
+        }
+        if self.una == self.end || start.le(self.una) {
+            self.check_silence(now, hindered, silence_ms)?;
+            self.at = now;
+        }
+        if self.reset {
+            return Err("sends after its own reset");
+        }
+        if self.fin.is_some_and(|fin| fin.lt(data_end) || (segment.flags.has(Flags::FIN) && fin != data_end))
+        {
+            return Err("sends beyond its FIN");
+        }
+        if segment.flags.has(Flags::FIN) {
+            self.fin = Some(data_end);
+        }
+        if segment.len > 1 && self.edge.lt(data_end) {
+            return Err("sends beyond the peer's window");
+        }
+        if start.lt(self.end) {
+            self.resent += u64::from(segment.len).min(u64::from(self.end.since(start)));
+            let arrived = |block: &(Seq, Seq)| block.0.le(start) && data_end.le(block.1);
+            if segment.len != 0 && self.sacked.iter().any(arrived) {
+                self.needless += 1;
+                if self.needless > NEEDLESS_MAX {
+                    return Err("sends again what it knows to have arrived");
+                }
+            }
+            if self.resent > RESENT_BYTES + 4 * u64::from(self.end.since(self.first)) {
+                return Err("sends the same again and again");
+            }
+        }
+        if self.end.lt(end) {
+            self.end = end;
+            let acked = self.una.since(self.first);
+            // Each duplicate says that something has left the network.
+            let allowed = INITIAL_BYTES + acked + (3 + self.duplicates) * SEGMENT_BYTES;
+            if self.end.since(self.una) > allowed {
+                return Err("has more under way than it may");
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the silence before this was no longer than it may be.
+    fn check_silence(&mut self, now: Mono, hindered: Mono, silence_ms: u64) -> Result<(), &'static str> {
+        if !self.waits() {
+            return Ok(());
+        }
+        // While it could not send its time-outs went on to double.
+        let tried_ms = hindered.as_ms().saturating_sub(self.at.as_ms());
+        self.longest_ms = self.longest_ms.max(tried_ms);
+        let silent_ms = now.as_ms().saturating_sub(self.at.max(hindered).as_ms());
+        // RFC 6298 2.3: of one measurement comes three times as much, of two that differ up to five times.
+        if silent_ms > silence_ms.max(3 * self.longest_ms).max(6 * self.round_trip_ms) {
+            return Err("was silent for too long while something waited");
+        }
+        self.longest_ms = self.longest_ms.max(now.as_ms().saturating_sub(self.at.as_ms()));
+        Ok(())
+    }
+}
