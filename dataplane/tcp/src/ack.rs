@@ -222,11 +222,12 @@ impl<P: Port> Tcp<P> {
             Some(cold) => {
                 let hot = &mut self.tcbs[index];
                 hot.cold = cold;
-                // Something near the least is known already.
-                if hot.srtt_us != 0
-                    && let Some(cold) = self.cold.get_mut(cold)
-                {
-                    cold.min_rtt_us = hot.srtt_us - hot.srtt_us / 4;
+                if let Some(cold) = self.cold.get_mut(cold) {
+                    cold.repaired = hot.snd_una;
+                    // Something near the least is known already.
+                    if hot.srtt_us != 0 {
+                        cold.min_rtt_us = hot.srtt_us - hot.srtt_us / 4;
+                    }
                 }
                 true
             }

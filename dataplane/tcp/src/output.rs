@@ -266,11 +266,17 @@ impl<P: Port> Tcp<P> {
             }
             if probe {
                 cold.probe_end = Some(end);
-            } else if let Some(undo) = &mut cold.undo {
-                undo.resent(stamp);
+            } else {
+                cold.repaired = cold.repaired.max(end);
+                if let Some(undo) = &mut cold.undo {
+                    undo.resent(stamp);
+                }
             }
         }
         let hot = &mut self.tcbs[index];
+        if hot.cold == NO_COLD {
+            hot.sent_us = now_us;
+        }
         hot.facts.set(Facts::RETRANSMITTED);
         false
     }

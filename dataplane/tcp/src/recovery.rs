@@ -9,7 +9,7 @@ use crate::prr::{News, Prr};
 use crate::segment::Segment;
 use crate::seq::Seq;
 use crate::stack::Tcp;
-use crate::tcb::{Facts, Timer};
+use crate::tcb::{Facts, NO_COLD, Timer};
 
 impl<P: Port> Tcp<P> {
     /// Something new was acknowledged while a loss is repaired.
@@ -33,16 +33,24 @@ impl<P: Port> Tcp<P> {
             }
             return;
         }
+        // What was sent again goes beyond this acknowledgement, which so is no answer to it: what it acknowledges had only
+        // been late, and so may be what follows. Where segments are small each of them would have a whole one sent again.
+        let answers = match self.cold.get(hot.cold) {
+            Some(cold) => cold.repaired.le(ack),
+            None => self.now_us.wrapping_sub(hot.sent_us) >= hot.srtt_us / 2,
+        };
         if hot.facts.has(Facts::LOSS) {
             hot.grow_by(delivered, segments);
-            hot.facts.put(Facts::RESEND_HEAD, hot.cold == crate::tcb::NO_COLD);
+            hot.facts.put(Facts::RESEND_HEAD, answers && hot.cold == NO_COLD);
         } else if !hot.sacks() {
             // RFC 6582 3.2 step 3, partial acknowledgement: the next hole is at the front. Of the duplicates one
             // fewer counts for each segment that turned out to have arrived; the hole was none.
             hot.dup_acks =
                 hot.dup_acks.saturating_sub((acked / size.max(1)).saturating_sub(1).min(255) as u8);
-            hot.facts.set(Facts::RESEND_HEAD);
-            self.lose(index, Some(ack + size));
+            if answers {
+                hot.facts.set(Facts::RESEND_HEAD);
+                self.lose(index, Some(ack + size));
+            }
         } else if let Some(cold) = self.cold.get(hot.cold)
             && cold.flight.is_empty()
         {
@@ -148,6 +156,7 @@ impl<P: Port> Tcp<P> {
             };
             // RFC 8985 7.4: what a probe repaired counts once, by this.
             cold.probe_end = None;
+            cold.repaired = hot.snd_una;
             cold.prr = Some(Prr::new((flight + delivered).saturating_sub(arrived)));
         }
         if let Some(front) = front {

@@ -35,6 +35,9 @@ const NEEDLESS_MAX: u32 = 2;
 /// Silence that nobody needs to explain, in milliseconds: a time-out of three seconds (RFC 6298 5.7) twice, and some; less
 /// than what is left of a closed connection may linger.
 const SILENCE_MS: u64 = 6_500;
+/// How long a segment may be on its way from the stack that received it to that which has the connection, beside what
+/// frames lie about anyway.
+const HEARD_MS: u64 = 2;
 /// Bytes that may be sent again whatever was sent.
 const RESENT_BYTES: u64 = 60 * SEGMENT_BYTES as u64;
 
@@ -55,8 +58,8 @@ struct Flow {
     /// The peer's right edge, as the sender was told.
     edge: Seq,
     window_closed: bool,
-    /// What the peer said to have out of order.
-    sacked: Vec<(Seq, Seq)>,
+    /// What the peer said to have out of order, and when the sender is sure to have heard of it.
+    sacked: Vec<(Seq, Seq, Mono)>,
     /// The sender's own acknowledgement, and the right edge of its window.
     said: Option<(Seq, Seq)>,
     /// Its shift, as it offered it.
@@ -115,6 +118,8 @@ pub(crate) struct Watch {
     all: BTreeMap<ConnId, Watched>,
     by_peer: BTreeMap<SocketAddr, ConnId>,
     silence_ms: u64,
+    /// How long what arrives may take to the stack that has the connection.
+    heard_ms: u64,
     /// When a sender last found no frame or no room.
     hindered: [Mono; 2],
     pub(crate) now: Mono,
@@ -135,6 +140,7 @@ impl Watch {
             all: BTreeMap::new(),
             by_peer: BTreeMap::new(),
             silence_ms: SILENCE_MS + 3 * patience_ms,
+            heard_ms: HEARD_MS + 2 * patience_ms,
             hindered: [Mono(0); 2],
             now: Mono(0),
             failure: None,
@@ -234,7 +240,7 @@ impl Watch {
         if let Some(Ok((conn, segment))) = self.read(frame, way == Way::Down)
             && let Some(watched) = self.all.get_mut(&conn)
         {
-            watched.told(way, &segment, now);
+            watched.told(way, &segment, now, self.heard_ms);
         }
     }
 
@@ -312,7 +318,7 @@ impl Watched {
         me.sent_data(segment, now, hindered, silence_ms)
     }
 
-    fn told(&mut self, way: Way, segment: &Segment, now: Mono) {
+    fn told(&mut self, way: Way, segment: &Segment, now: Mono, heard_ms: u64) {
         let (me, peer) = self.flows(way);
         if segment.flags.has(Flags::SYN) {
             if way == Way::Up && segment.ack == me.first && me.una.lt(me.first) {
@@ -347,7 +353,7 @@ impl Watched {
             let under_way = me.una.lt(left) && left.lt(right) && right.le(me.end);
             let known = me.sacked.iter().any(|block| block.0.le(left) && right.le(block.1));
             if under_way && !known {
-                me.sacked.push((left, right));
+                me.sacked.push((left, right, now.plus_ms(heard_ms)));
             }
         }
     }
@@ -388,7 +394,9 @@ impl Flow {
         }
         if start.lt(self.end) {
             self.resent += u64::from(segment.len).min(u64::from(self.end.since(start)));
-            let arrived = |block: &(Seq, Seq)| block.0.le(start) && data_end.le(block.1);
+            let arrived = |&(left, right, heard): &(Seq, Seq, Mono)| {
+                left.le(start) && data_end.le(right) && heard <= now
+            };
             if segment.len != 0 && self.sacked.iter().any(arrived) {
                 self.needless += 1;
                 if self.needless > NEEDLESS_MAX {
