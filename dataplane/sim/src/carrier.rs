@@ -197,6 +197,14 @@ impl Carrier {
         }
     }
 
+    /// For how long longer something may take than the world has it wait, in milliseconds.
+    pub fn patience_ms(&self) -> u64 {
+        match self {
+            Self::Memory(_) => 0,
+            Self::Tcp(network) => network.patience_ms(),
+        }
+    }
+
     /// What is known of a connection, for messages on failure.
     pub fn explain(&self, id: ConnId) -> String {
         match self {

@@ -47,6 +47,8 @@ const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
 const FOREIGN_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 3]);
 const LISTENER: u16 = 1883;
 const FIRST_PORT: u16 = 2_000;
+/// The longest time-out of smoltcp's.
+const FOREIGN_TIME_OUT_MS: u64 = 60_000;
 /// Ports of smoltcp's connections, for each shard.
 const FOREIGN_PORTS: u16 = 8_000;
 
@@ -362,6 +364,12 @@ impl TcpNetwork {
     pub(crate) fn rest_ms(&self) -> u64 {
         // A wait may have begun anew.
         u64::from(self.plan.server.time_wait_ms.max(self.plan.client.time_wait_ms)) * 2
+    }
+
+    /// For how long longer than on another network something may take though the links are kind: many frames at once
+    /// find no room, and smoltcp's time-outs, which trouble has made longer, become shorter only bit by bit.
+    pub(crate) const fn patience_ms(&self) -> u64 {
+        if self.foreign.is_some() { FOREIGN_TIME_OUT_MS } else { 0 }
     }
 
     /// Whatever the clients' side and the links still have.

@@ -373,6 +373,7 @@ impl World {
         if holds(self) {
             return Ok(());
         }
+        let ms = ms + self.stage.network.borrow().patience_ms();
         let until = self.stage.now.plus_ms(ms);
         let reached = self.run(until, holds)?;
         if !reached {

@@ -41,12 +41,22 @@ pub(crate) fn make(key: HashKey, ends: u64, irs: Seq, mss: u16, now: Mono) -> Se
 /// The segment size, if `iss` is a cookie that was made for this in the last two minutes at most.
 pub(crate) fn check(key: HashKey, tuple: &Tuple, irs: Seq, iss: Seq, now: Mono) -> Option<u16> {
     let size = (iss.0 >> 24 & 7) as usize;
+    ticks(iss, now)
+        .any(|tick| mac(key, tuple.hash(key), irs, tick, size) == iss.0 & 0x00ff_ffff)
+        .then_some(SIZES[size])
+}
+
+/// Whether `iss` may be a cookie at all, whoever's: it says a time when one that is good was made. Of other numbers
+/// one in sixteen does.
+pub(crate) fn may_be(iss: Seq, now: Mono) -> bool {
+    ticks(iss, now).next().is_some()
+}
+
+/// When a cookie that is good may have been made, by what it says itself.
+fn ticks(iss: Seq, now: Mono) -> impl Iterator<Item = u64> {
     let tick = now.as_ms() / TICK_MS;
-    [Some(tick), tick.checked_sub(1)].into_iter().flatten().find_map(|tick| {
-        (tick as u32 & 0x1f == iss.0 >> 27
-            && mac(key, tuple.hash(key), irs, tick, size) == iss.0 & 0x00ff_ffff)
-            .then_some(SIZES[size])
-    })
+    let last = [Some(tick), tick.checked_sub(1)].into_iter().flatten();
+    last.filter(move |&tick| tick as u32 & 0x1f == iss.0 >> 27)
 }
 
 /// A time stamp not later than `stamp` that carries what was agreed on.
@@ -90,6 +100,8 @@ mod tests {
             prop_assert!(size.is_some_and(|size| size <= mss));
             prop_assert_eq!(check(key, &tuple(port), Seq(irs), iss, Mono::from_ms(ms + 63_999)), size);
             prop_assert_eq!(check(key, &tuple(port), Seq(irs), iss, Mono::from_ms(ms + 128_000)), None);
+            prop_assert!(may_be(iss, Mono::from_ms(ms)) && may_be(iss, Mono::from_ms(ms + 63_999)));
+            prop_assert!(!may_be(iss, Mono::from_ms(ms + 128_000)));
             // One guess in 2^24 would be right: these seeds have none.
             prop_assert_eq!(check(key, &tuple(port ^ 1), Seq(irs), iss, Mono::from_ms(ms)), None);
             prop_assert_eq!(check(key, &tuple(port), Seq(irs) + 1, iss, Mono::from_ms(ms)), None);

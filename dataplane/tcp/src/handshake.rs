@@ -29,6 +29,9 @@ const MSS_MIN: u16 = 64;
 const LOST_SYN_TIME_OUT_US: u32 = 3_000_000;
 /// After the last cookie an ACK may be one of it for so long.
 const COOKIE_LIFE_MS: u64 = 128_000;
+/// And for so long it may be data that came before one: that is lost, or slower. After its first time-outs a client
+/// begins with what answers the cookie whenever it sends.
+const COOKIE_OVERTAKEN_MS: u64 = 20_000;
 
 /// Why a connection could not be opened from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,13 +316,15 @@ impl<P: Port> Tcp<P> {
         let local = self.locals.find(tuple.local).filter(|&local| self.locals.get(local).listener.is_some());
         let mss = cookie::check(self.keys.cookie, &tuple, irs, iss, self.now);
         let (Some(local), Some(mss)) = (local, mss) else {
-            if self.now >= self.cookies_until {
+            // Where segments overtake each other this may be data of a client whose first ACK, with the cookie, is still
+            // on its way. All others are reset (RFC 9293 3.10.7.1): they would go on sending for nothing for as long as
+            // cookies are about, and that is for as long as somebody floods.
+            let overtaken = self.now.plus_ms(COOKIE_LIFE_MS - COOKIE_OVERTAKEN_MS) < self.cookies_until;
+            if !overtaken || !cookie::may_be(iss, self.now) {
                 self.refuse(arrival);
                 self.port.put(frame);
                 return;
             }
-            // No reset: where segments overtake each other, this may be data of a client whose first ACK, with the
-            // cookie, is still on its way.
             self.drops.add(TcpDrop::BadCookie);
             self.port.put(frame);
             return;
