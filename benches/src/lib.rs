@@ -4,6 +4,7 @@
 
 pub mod broker;
 pub mod codec;
+pub mod loopback;
 pub mod memory;
 pub mod router;
 pub mod shard;
