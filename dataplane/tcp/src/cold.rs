@@ -18,7 +18,7 @@ pub(crate) struct Cold {
     pub(crate) least_rtt_us: u32,
     /// A tail loss probe that was a retransmission ends here (RFC 8985 7.4).
     pub(crate) probe_end: Option<Seq>,
-    /// What was sent again since the loss was found reaches to here (HighRxt of RFC 6675 2).
+    /// What was sent again since the loss was found reaches to here (HighRxt, as recovery by SACK calls it).
     pub(crate) repaired: Seq,
     /// A FIN that came before what it follows.
     pub(crate) fin: Option<Seq>,

@@ -1,6 +1,8 @@
 //! A SYN to a listener while cookies are sent, answered in one go: what a flood consists of. Any other goes through
 //! [`handshake`](crate::handshake), and so does this one where something is not as usual.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use pelton_packet::checksum::Sum;
 use pelton_packet::parse::TCP;
 use pelton_packet::{Link, Port};
@@ -8,6 +10,7 @@ use pelton_packet::{Link, Port};
 use crate::compose::{IP_AND_TCP, put, write_below};
 use crate::cookie;
 use crate::counters::TcpCounter;
+use crate::handshake::is_host;
 use crate::plain::{Opening, Plain, STAMPED};
 use crate::segment::{Flags, HEADER_BYTES};
 use crate::seq::Seq;
@@ -90,7 +93,9 @@ impl<P: Port> Tcp<P> {
             && self.half_open.is_full()
             && !self.tcbs.is_full()
             && self.locals.is_first_listener(end_word(local, local_port));
-        if !usual {
+        // RFC 9293 3.9.2.3: one of our own or of nobody is for the long way to drop.
+        let from = IpAddr::from(Ipv4Addr::from(remote));
+        if !usual || self.interface.has(from) || !is_host(from) {
             return false;
         }
         self.counters.add(TcpCounter::Syns);

@@ -27,6 +27,8 @@ counter_set! {
         LinksFull = "links_full",
         /// An ACK that looks like one of a SYN cookie and is not.
         BadCookie = "bad_cookie",
+        /// An ACK of a SYN cookie that a connection was made of, which is over.
+        SpentCookie = "spent_cookie",
         /// Outside of the receive window.
         OutOfWindow = "out_of_window",
         /// An older time stamp than the last one.

@@ -3,7 +3,8 @@
 //!
 //! The stack that a connection is given away by hands its frames over from then on. If they came by a third one, its
 //! entry is turned to the new owner by that ([`News::Took`]), and the entry in between goes when nothing can be on its
-//! way to it any more ([`News::Forget`]): what the third one handed over before stands in the same ring before that.
+//! way to it any more ([`News::Forget`]): what the third one handed over before stands in the same ring before that, and
+//! the entry goes one turn later, when that has been worked on.
 
 use pelton_base::{Key, Peer, StreamId};
 use pelton_packet::{Link, Port};

@@ -329,6 +329,13 @@ impl<P: Port> Tcp<P> {
             self.port.put(frame);
             return;
         };
+        let ends = tuple.hash(self.keys.cookie);
+        if self.spent.has(ends, iss) {
+            self.drops.add(TcpDrop::SpentCookie);
+            self.send_reset(arrival);
+            self.port.put(frame);
+            return;
+        }
         let stamp = segment.options.timestamps.map_or(0, |(stamp, _)| stamp);
         let echo = segment.options.timestamps.map(|(_, echo)| echo);
         let agreed = cookie::agreed(echo, mss);
@@ -342,6 +349,7 @@ impl<P: Port> Tcp<P> {
         match self.begin(&tuple, &beginning, segment) {
             Some(index) => {
                 self.counters.add(TcpCounter::CookiesAccepted);
+                self.spent.insert(ends, iss, self.now, self.now.plus_ms(COOKIE_LIFE_MS));
                 self.demux.insert(arrival.hash, Entry::Tcb(index));
                 self.segment_arrives(index, arrival, frame);
             }
@@ -716,7 +724,7 @@ impl Hot {
 }
 
 /// Whether an address may be one of another host, RFC 1122 3.2.1.3.
-const fn is_host(address: IpAddr) -> bool {
+pub(crate) const fn is_host(address: IpAddr) -> bool {
     let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
     !broadcast && !address.is_multicast() && !address.is_unspecified() && !address.is_loopback()
 }

@@ -60,6 +60,7 @@ mod seq;
 mod settings;
 mod socket;
 mod soon;
+mod spent;
 mod stack;
 mod streams;
 mod tables;

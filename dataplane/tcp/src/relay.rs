@@ -264,6 +264,10 @@ impl<P: Port> Tcp<P> {
     /// first frame, is taken in before that.
     pub(crate) fn take_relayed(&mut self) {
         let Some(mut relays) = self.relays.take() else { return };
+        // What was handed over before they were to be forgotten has arrived in this turn.
+        for tuple in std::mem::take(&mut self.passed_on) {
+            self.forget_passed_on(&tuple);
+        }
         let mut news = Vec::new();
         for from in 0..relays.lanes.len() {
             let Some(lane) = &mut relays.lanes[from] else { continue };
@@ -294,7 +298,7 @@ impl<P: Port> Tcp<P> {
                 News::Found { tuple, half_open } => self.found(&tuple, half_open, from),
                 News::Unfound { tuple, moving } => self.unfound(&tuple, moving),
                 News::Took { tuple, from: before } => self.took(&tuple, from, before),
-                News::Forget(tuple) => self.forget_passed_on(&tuple),
+                News::Forget(tuple) => self.passed_on.push(tuple),
             }
         }
         if let Some(relays) = &mut self.relays {
@@ -323,6 +327,7 @@ impl<P: Port> Tcp<P> {
     /// Whether other stacks have handed something over, or are owed news.
     pub(crate) fn has_relayed(&self) -> bool {
         !self.relayed.is_empty()
+            || !self.passed_on.is_empty()
             || self.relays.as_ref().is_some_and(|relays| relays.has_input() || relays.has_unsent())
     }
 

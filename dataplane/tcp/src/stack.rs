@@ -22,6 +22,7 @@ use crate::search::Searches;
 use crate::segment::Segment;
 use crate::settings::{Secrets, Settings};
 use crate::soon::Soon;
+use crate::spent::Spent;
 use crate::tables::{Links, Locals, Remotes, Tcbs, end_word};
 use crate::tcb::Facts;
 use crate::time_wait::TimeWaits;
@@ -167,6 +168,9 @@ pub struct Tcp<P: Port> {
     pub(crate) kept_frames: u32,
     /// Until when an ACK may be one of a cookie.
     pub(crate) cookies_until: Mono,
+    pub(crate) spent: Spent,
+    /// Connections that other stacks have not handed anything over for since, to be forgotten in the next turn.
+    pub(crate) passed_on: Vec<Tuple>,
     pub(crate) relays: Option<Relays>,
     /// Connections that went to other shards.
     pub(crate) moved: MovedTable,
@@ -254,6 +258,8 @@ impl<P: Port> Tcp<P> {
             resets: Limiter::new(settings.resets_per_second),
             kept_frames: 0,
             cookies_until: Mono(0),
+            spent: Spent::default(),
+            passed_on: Vec::new(),
             relays: None,
             moved: MovedTable::default(),
             homes: HashMap::with_hasher(rng.hash_key()),

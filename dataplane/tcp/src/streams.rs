@@ -125,6 +125,8 @@ impl<P: Port> ByteStreams for Tcp<P> {
     fn resume_read(&mut self, stream: StreamId) {
         if let Some(index) = self.index(stream) {
             self.tcbs[index].facts.clear(Facts::PAUSED);
+            // While it was held back it was not watched.
+            self.arm(index);
         }
     }
 
