@@ -11,7 +11,7 @@
 //! of them have been worked through everywhere ([`Sync`]). So they are at their homes by then, and if one of them
 //! was live here, it has been. What comes in a page with a higher number is live here for sure, perhaps later.
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use pelton_base::{HashKey, Key};
 use smallvec::SmallVec;
 
@@ -28,7 +28,7 @@ use crate::subscribe::WantedRetained;
 /// Messages of one page.
 const PAGE_MESSAGES: usize = 64;
 /// Bytes of one page, beyond which it ends.
-const PAGE_BYTES: usize = 64 * 1024;
+pub(crate) const PAGE_BYTES: usize = 64 * 1024;
 /// Keys looked at for one page.
 const PAGE_LOOKS: usize = 256;
 /// Pages of one fetch in one turn.
@@ -51,6 +51,18 @@ pub(crate) struct Fetch {
     /// An answer is on its way.
     asked: bool,
     cut: Cut,
+    since: Since,
+}
+
+/// From when on what is live takes the place of what a fetch finds, in beginnings of its session's fetches: what was
+/// live before a subscription says nothing of what was retained until then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Since {
+    /// Of any publisher: when the homes of topics are being asked. Before that, what another publisher has retained
+    /// there is not known to be older.
+    anybody: u32,
+    /// Of the same publisher: when SUBSCRIBE came.
+    same: u32,
 }
 
 /// For each shard, the number of the last retained publish that is not live for sure for a new subscription.
@@ -74,11 +86,10 @@ pub(crate) struct LiveTopics {
 struct Live {
     /// How many subscriptions it fetches for.
     fetches: usize,
-    /// Hashes of topics, and of topics with their publishers.
-    hashes: HashSet<u64, HashKey>,
-    /// A SUBSCRIBE is under way, and nothing is fetched yet: what another publisher has retained at the home of a
-    /// topic is not known to be older than what is live now.
-    opening: bool,
+    /// How many times it has begun to.
+    begun: u32,
+    /// Hashes of topics, and of topics with their publishers; and how many fetches had begun when it was last live.
+    hashes: HashMap<u64, u32, HashKey>,
 }
 
 impl LiveTopics {
@@ -86,12 +97,13 @@ impl LiveTopics {
         Self { by_session: HashMap::with_hasher(key) }
     }
 
-    /// A session fetches for one more subscription; returns for how many now.
-    fn begin(&mut self, session: u32, key: HashKey) -> usize {
-        let new = || Live { fetches: 0, hashes: HashSet::with_hasher(key), opening: false };
+    /// A session fetches for one more subscription; returns how many times it has begun to.
+    fn begin(&mut self, session: u32, key: HashKey) -> u32 {
+        let new = || Live { fetches: 0, begun: 0, hashes: HashMap::with_hasher(key) };
         let live = self.by_session.entry(session).or_insert_with(new);
         live.fetches += 1;
-        live.fetches
+        live.begun += 1;
+        live.begun
     }
 
     /// A session fetches for one subscription less; whether that was the last.
@@ -113,25 +125,19 @@ impl LiveTopics {
     #[cold]
     pub(crate) fn note(&mut self, session: u32, key: HashKey, publication: &Publication<'_>) {
         let Some(live) = self.by_session.get_mut(&session) else { return };
-        if live.hashes.len() < LIVE_TOPICS_MAX {
-            let topic = key.hash(publication.topic);
-            live.hashes.insert(with_publisher(key, topic, publication));
-            if !live.opening {
-                live.hashes.insert(topic);
+        let topic = key.hash(publication.topic);
+        for hash in [with_publisher(key, topic, publication), topic] {
+            if live.hashes.len() < LIVE_TOPICS_MAX || live.hashes.contains_key(&hash) {
+                live.hashes.insert(hash, live.begun);
             }
         }
     }
 
-    fn set_opening(&mut self, session: u32, opening: bool) {
-        if let Some(live) = self.by_session.get_mut(&session) {
-            live.opening = opening;
-        }
-    }
-
-    fn has(&self, session: u32, key: HashKey, publication: &Publication<'_>) -> bool {
+    fn has(&self, session: u32, key: HashKey, publication: &Publication<'_>, since: Since) -> bool {
         let topic = key.hash(publication.topic);
         self.by_session.get(&session).is_some_and(|live| {
-            live.hashes.contains(&topic) || live.hashes.contains(&with_publisher(key, topic, publication))
+            let was_live = |hash, since| live.hashes.get(&hash).is_some_and(|&at| at >= since);
+            was_live(topic, since.anybody) || was_live(with_publisher(key, topic, publication), since.same)
         })
     }
 
@@ -165,7 +171,7 @@ impl Core {
         &mut self,
         session: Key,
         (options, identifier): (Options, u32),
-        cut: &Cut,
+        (cut, since): (&Cut, Since),
         (publication, stamp): (&Publication<'_>, Stamp),
     ) {
         if publication.is_expired(self.wall) {
@@ -182,7 +188,7 @@ impl Core {
             return;
         }
         let comes_live = cut.get(stamp.shard()).is_some_and(|&last| stamp.number() > last);
-        if comes_live || self.live_topics.has(session.index, self.key, publication) {
+        if comes_live || self.live_topics.has(session.index, self.key, publication, since) {
             self.tally.dropped.add(Dropped::Superseded);
             return;
         }
@@ -202,8 +208,15 @@ impl Core {
 }
 
 impl Broker {
-    /// Begins to send a session the retained messages of a new subscription [MQTT-3.3.1-9].
-    pub(crate) fn fetch_retained(&mut self, session: Key, wanted: WantedRetained, cut: Cut) {
+    /// Begins to send a session the retained messages of a new subscription [MQTT-3.3.1-9]; `waited`: what
+    /// [`Broker::begin_fetching`] said, if it had to wait.
+    pub(crate) fn fetch_retained(
+        &mut self,
+        session: Key,
+        wanted: WantedRetained,
+        cut: Cut,
+        waited: Option<u32>,
+    ) {
         let shards = self.peers.shards();
         let (source, last) = if has_wildcard(&wanted.filter) {
             (0, shards - 1)
@@ -213,7 +226,8 @@ impl Broker {
                 // The common case: one topic, here.
                 if let Some((publication, stamp)) = self.retained.get_stamped(wanted.filter.as_bytes()) {
                     let terms = (wanted.options, wanted.identifier);
-                    self.core.deliver_retained(session, terms, &cut, (&publication, stamp));
+                    let since = Since { anybody: u32::MAX, same: waited.unwrap_or(u32::MAX) };
+                    self.core.deliver_retained(session, terms, (&cut, since), (&publication, stamp));
                 }
                 return;
             }
@@ -221,8 +235,9 @@ impl Broker {
         };
         let Some(entry) = self.core.sessions.get_mut(session) else { return };
         entry.set_fetching(true);
-        self.core.live_topics.begin(session.index, self.key);
-        let fetch = Fetch { session, wanted, source, last, from: Box::default(), asked: false, cut };
+        let begun = self.core.live_topics.begin(session.index, self.key);
+        let since = Since { anybody: begun, same: waited.unwrap_or(begun) };
+        let fetch = Fetch { session, wanted, source, last, from: Box::default(), asked: false, cut, since };
         let key = self.fetches.insert(fetch);
         self.go_on_fetching(key);
     }
@@ -262,7 +277,12 @@ impl Broker {
             let (mut messages, mut bytes) = (0, 0);
             let end =
                 self.retained.page(&fetch.wanted.filter, &fetch.from, PAGE_LOOKS, |publication, stamp| {
-                    self.core.deliver_retained(session, terms, &fetch.cut, (&publication, stamp));
+                    self.core.deliver_retained(
+                        session,
+                        terms,
+                        (&fetch.cut, fetch.since),
+                        (&publication, stamp),
+                    );
                     messages += 1;
                     bytes += publication.bytes();
                     messages < PAGE_MESSAGES && bytes < PAGE_BYTES
@@ -315,18 +335,15 @@ impl Broker {
         (cut, shards - 1)
     }
 
-    /// It has to wait: what is live from here on is remembered.
-    pub(crate) fn begin_fetching(&mut self, session: Key) {
-        if let Some(entry) = self.core.sessions.get_mut(session) {
-            entry.set_fetching(true);
-            let opening = self.core.live_topics.begin(session.index, self.key) == 1;
-            self.core.live_topics.set_opening(session.index, opening);
-        }
+    /// It has to wait: what is live from here on is remembered. Returns from when on.
+    pub(crate) fn begin_fetching(&mut self, session: Key) -> Option<u32> {
+        let entry = self.core.sessions.get_mut(session)?;
+        entry.set_fetching(true);
+        Some(self.core.live_topics.begin(session.index, self.key))
     }
 
     /// The fetches of a SUBSCRIBE that had to wait have begun.
     pub(crate) fn began_fetching(&mut self, session: Key) {
-        self.core.live_topics.set_opening(session.index, false);
         self.fetched(session);
     }
 
@@ -401,7 +418,7 @@ impl Broker {
     pub(crate) fn take_retained(&mut self, request: Key, publication: &Publication<'_>, stamp: Stamp) {
         let Some(fetch) = self.fetches.get(request) else { return };
         let terms = (fetch.wanted.options, fetch.wanted.identifier);
-        self.core.deliver_retained(fetch.session, terms, &fetch.cut, (publication, stamp));
+        self.core.deliver_retained(fetch.session, terms, (&fetch.cut, fetch.since), (publication, stamp));
     }
 
     /// The page that was asked for is complete.
@@ -409,5 +426,68 @@ impl Broker {
         let end = if next.is_empty() { PageEnd::Complete } else { PageEnd::More(next.into()) };
         self.page_ended(request, end);
         self.go_on_fetching(request);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Publisher;
+    use pelton_base::Wall;
+    use pelton_mqtt::QoS;
+
+    const KEY: HashKey = HashKey::new(1, 2);
+
+    fn publication(topic: &str, client_hash: u64) -> Publication<'_> {
+        Publication {
+            topic: topic.as_bytes(),
+            forwarded: b"",
+            payload: b"x",
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            expires: Wall::NEVER,
+            publisher: Publisher::NOBODY,
+            client_hash,
+            wire: None,
+        }
+    }
+
+    /// A fetch for a subscription that waited since `same` begins.
+    fn begin(live: &mut LiveTopics, same: u32) -> Since {
+        Since { anybody: live.begin(1, KEY), same }
+    }
+
+    #[test]
+    fn what_was_live_before_a_subscription_supersedes_nothing_of_it() {
+        let mut live = LiveTopics::new(KEY);
+        let asked = live.begin(1, KEY);
+        let first = begin(&mut live, asked);
+        live.end(1);
+        live.note(1, KEY, &publication("a", 7));
+        assert!(live.has(1, KEY, &publication("a", 8), first), "whoever retained it, it is older");
+        // The first goes on as long as its client does not read. It is unsubscribed from; something newer is
+        // retained; and there is another subscription.
+        let asked = live.begin(1, KEY);
+        let second = begin(&mut live, asked);
+        live.end(1);
+        assert!(
+            !live.has(1, KEY, &publication("a", 7), second)
+                && !live.has(1, KEY, &publication("a", 8), second)
+        );
+        assert!(live.has(1, KEY, &publication("a", 8), first));
+        live.note(1, KEY, &publication("a", 7));
+        assert!(live.has(1, KEY, &publication("a", 8), second));
+    }
+
+    #[test]
+    fn while_a_subscription_waits_only_its_publisher_is_known_to_be_newer() {
+        let mut live = LiveTopics::new(KEY);
+        let asked = live.begin(1, KEY);
+        live.note(1, KEY, &publication("a", 7));
+        let since = begin(&mut live, asked);
+        assert!(live.has(1, KEY, &publication("a", 7), since));
+        assert!(!live.has(1, KEY, &publication("a", 8), since), "this may be the newer one");
+        assert!(!live.end(1) && live.end(1));
+        assert_eq!(live.len(), 0);
     }
 }

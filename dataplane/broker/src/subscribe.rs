@@ -50,8 +50,8 @@ pub(crate) struct PendingSubscribe {
     fetches: Vec<WantedRetained>,
     /// What of them is live; empty if nothing is to be fetched.
     cut: Cut,
-    /// What was live meanwhile is remembered.
-    has_waited: bool,
+    /// It waits to be answered, and what is live since then is remembered.
+    waited: Option<u32>,
 }
 
 /// Options and identifier of a subscription.
@@ -107,7 +107,7 @@ impl Broker {
             waits_for: 0,
             fetches: Vec::new(),
             cut: Cut::new(),
-            has_waited: false,
+            waited: None,
         };
         // The record exists only if it has to wait; until then its place is foretold.
         let place = self.subscribes.next_key();
@@ -146,8 +146,7 @@ impl Broker {
                 link.hold = Some(Hold::Subscribe);
             }
             if !pending.cut.is_empty() {
-                self.begin_fetching(session);
-                pending.has_waited = true;
+                pending.waited = self.begin_fetching(session);
             }
             let inserted = self.subscribes.insert(pending);
             debug_assert_eq!(inserted, place);
@@ -534,7 +533,7 @@ impl Broker {
                 waits_for: 1,
                 fetches: Vec::new(),
                 cut: Cut::new(),
-                has_waited: false,
+                waited: None,
             });
             let (group, filter) = (name.len() as u16, text.len() as u16);
             let item = Item::Join { request, session, options, identifier, persistent, group, filter };
@@ -596,9 +595,9 @@ impl Broker {
         self.core.tally.traffic.add(Traffic::ControlOut);
         self.core.out.append(pending.link.index, |bytes| suback.encode(version, bytes));
         for wanted in pending.fetches {
-            self.fetch_retained(pending.session, wanted, pending.cut.clone());
+            self.fetch_retained(pending.session, wanted, pending.cut.clone(), pending.waited);
         }
-        if pending.has_waited {
+        if pending.waited.is_some() {
             self.began_fetching(pending.session);
         }
     }
