@@ -4,6 +4,7 @@
 use pelton_base::counter_set;
 
 use crate::broker::Broker;
+use crate::session::Session;
 
 counter_set! {
     /// What can be held.
@@ -54,6 +55,8 @@ counter_set! {
         LinkTimers = "link_timers",
         /// Timers of sessions.
         SessionTimers = "session_timers",
+        /// Deliveries of QoS 1 and 2 to connected clients that are not complete, or wait for those.
+        UnderWay = "under_way",
         /// Bytes queued to connections.
         OutboundBytes = "outbound_bytes",
         /// Logs of shared bytes in use.
@@ -91,6 +94,7 @@ impl Broker {
             Held::DeferredWills => self.wills.len(),
             Held::LinkTimers => self.link_timers.len(),
             Held::SessionTimers => self.session_timers.len(),
+            Held::UnderWay => core.sessions.iter().map(|(_, session)| under_way(session)).sum(),
             Held::OutboundBytes => core.out.total(),
             Held::SharedLogs => core.out.logs.in_use(),
             Held::StagedBytes => self.peers.staged_bytes(),
@@ -101,4 +105,13 @@ impl Broker {
     pub fn holdings(&self) -> Vec<(&'static str, usize)> {
         Held::ALL.iter().map(|&what| (what.name(), self.held(what))).filter(|&(_, n)| n != 0).collect()
     }
+}
+
+fn under_way(session: &Session) -> usize {
+    if session.link().is_none() {
+        return 0;
+    }
+    let window = session.window.as_ref();
+    let sent = window.map_or(0, |window| window.inflight.len() + window.queue.len());
+    sent.max(session.backlog.messages as usize)
 }

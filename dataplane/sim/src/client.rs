@@ -173,7 +173,8 @@ pub struct Client {
     unsure: bool,
     /// The last connection's end, if it was this client's doing or was seen by it.
     left_at: Mono,
-    left_for_sure: bool,
+    /// The session has had a connection until then: one whose CONNACK never came may not have been heard of.
+    attended_until: Mono,
     /// The broker notices within so many milliseconds that a connection has ended.
     noticed_ms: u64,
     /// When the last connection that got CONNACK was opened.
@@ -210,7 +211,7 @@ impl Client {
             doubtful: false,
             unsure: false,
             left_at: Mono(0),
-            left_for_sure: true,
+            attended_until: Mono(0),
             noticed_ms: NOTICED_MS,
             last_live_at: Mono(0),
             not_before: Mono(0),
@@ -509,13 +510,18 @@ impl Client {
             // What else ended it may have come before DISCONNECT.
             if link.disturbed || by_broker || may_be_cut_off || self.profile.keep_alive != 0 {
                 self.will_is_unknown(&link);
+            } else {
+                self.disconnect_was_heard(stage, &link);
             }
         }
         // While the client did not look the broker may have had a reason of its own.
         let by_broker = by_broker || self.profile.keep_alive != 0 || may_be_cut_off;
         let slow = stage.plan.tcp.is_some() && link.opened_at < stage.healing_since;
         self.noticed_ms = if slow { NOTICED_OVER_TCP_MS } else { NOTICED_MS };
-        self.left_for_sure = certain && !by_broker && !link.disturbed;
+        if link.stand != Stand::Awaiting {
+            let is_sure = certain && !by_broker && !link.disturbed;
+            self.attended_until = if is_sure { self.left_at } else { link.opened_at };
+        }
         if self.profile.expiry_seconds == 0 {
             self.end_session(stage);
         }

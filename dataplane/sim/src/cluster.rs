@@ -315,6 +315,11 @@ impl Cluster {
         self.is_up() && self.seats.iter().all(|seat| seat.shard.is_quiet())
     }
 
+    /// Whether connected clients have got, and acknowledged, all there is for them; over TCP their hosts have, too.
+    pub fn has_delivered(&self) -> bool {
+        self.held(Held::UnderWay) == 0 && self.held(Held::OutboundBytes) == 0
+    }
+
     /// What was counted, over all shards and processes.
     pub fn tally(&self) -> Tally {
         let mut tally = self.past.clone();

@@ -536,10 +536,13 @@ impl World {
             };
             self.clients[probe].subscribe(&mut self.stage, &[wish], 0);
             self.wait(30_000, "a probe has subscribed", |world| world.clients[probe].waits_for().is_none())?;
-            // Retained messages follow SUBACK; a quarter of a second is a thousand times what they need.
+            // Retained messages follow SUBACK; a quarter of a second is a thousand times what they need, but for TCP
+            // on a link that was bad a moment ago: what the client has not got yet is with its shard.
             self.run_for(250)?;
             self.wait(30_000, "a probe has its messages", |world| {
-                world.clients[probe].waits_for().is_none() && world.cluster.is_quiet()
+                world.clients[probe].waits_for().is_none()
+                    && world.cluster.is_quiet()
+                    && world.cluster.has_delivered()
             })?;
             if self.clients[probe].session().is_none()
                 && self.stage.plan.settings.queue_policy == QueuePolicy::Disconnect

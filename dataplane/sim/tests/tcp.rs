@@ -6,16 +6,13 @@
 
 use pelton_sim::run;
 
-/// Seeds that fail, and why is not known yet; they are not played here. `docs/tcp-simulation.md` says how they fail.
-const OPEN: [u64; 2] = [561, 606];
-
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 fn play(seeds: impl Iterator<Item = u64>) {
     let mut failed = Vec::new();
-    for seed in seeds.filter(|seed| !OPEN.contains(seed)) {
+    for seed in seeds {
         if let Err(why) = run::over_tcp(seed, 50, 1_000, false) {
             failed.push(why);
         }
@@ -38,6 +35,13 @@ fn seeds_at_even_places() {
 #[test]
 fn seeds_at_odd_places() {
     play(seeds().skip(1).step_by(2));
+}
+
+/// Seeds beyond the thousand that failed once, for what no other test meets: the will of a client whose DISCONNECT came
+/// long after it was sent; retained messages that a probe had not got yet.
+#[test]
+fn seeds_that_failed() {
+    play([1_933, 3_110].into_iter());
 }
 
 /// A run is its seed: the same events, whenever it is played.

@@ -72,7 +72,7 @@ impl Client {
         let expiry_ms = u64::from(self.profile.expiry_seconds) * 1_000;
         let ledger = &stage.ledger;
         // The broker may have noticed the end long before the client, but not before the connection stood.
-        let earliest_end = if self.left_for_sure { self.left_at } else { self.last_live_at };
+        let earliest_end = self.attended_until;
         // While the disk fails a client is let in to its session, and that its expiry has stopped is stored later.
         let may_run_on = expiry_ms < 10_000 && ledger.is_faulty(earliest_end, stage.now);
         // The broker counts in whole milliseconds.

@@ -31,6 +31,9 @@ pub struct WillRecord {
     pub fate: WillFate,
     /// When that was decided.
     pub decided_at: Mono,
+    /// Where it is published after a delay: the broker has noticed the end of its connection, and the delay is over,
+    /// by then. A session that comes back before may take it back, however long it has been due for its client.
+    pub(super) latest: Mono,
 }
 
 impl WillRecord {
@@ -83,6 +86,7 @@ impl Client {
             delay_seconds,
             fate: WillFate::Open,
             decided_at: stage.now,
+            latest: Mono::NEVER,
         });
         self.wills.len() - 1
     }
@@ -92,9 +96,7 @@ impl Client {
         if link.stand == Stand::Awaiting {
             // Its CONNECT may have taken a delayed will back, or sent it by ending the session.
             for record in self.wills.iter_mut().filter(|record| record.delay_seconds != 0) {
-                if let WillFate::Published(due) = record.fate
-                    && link.opened_at < due.plus_ms(60_000)
-                {
+                if matches!(record.fate, WillFate::Published(_)) && link.opened_at < record.latest {
                     record.fate = WillFate::Unknown;
                 }
             }
@@ -114,6 +116,9 @@ impl Client {
                 }
                 _ => WillFate::Unknown,
             };
+            if let WillFate::Published(due) = record.fate {
+                record.latest = due.plus_ms(60_000);
+            }
             return;
         }
         record.fate = match link.stand {
@@ -125,6 +130,7 @@ impl Client {
                 let ends_at_once = self.profile.expiry_seconds == 0;
                 let delay =
                     if ends_at_once { 0 } else { record.delay_seconds.min(self.profile.expiry_seconds) };
+                record.latest = stage.now.plus_ms(self.noticed_ms + u64::from(delay) * 1_000);
                 WillFate::Published(stage.now.plus_ms(u64::from(delay) * 1_000))
             }
             // Garbage ends a connection as a loss does; after DISCONNECT its fate was set before.
@@ -149,6 +155,15 @@ impl Client {
                 WillFate::Published(stage.now.plus_ms(u64::from(delay) * 1_000))
             }
         };
+    }
+
+    /// The broker has closed a connection after DISCONNECT: that is when it heard it, at the latest, and over slow links
+    /// long after it was sent.
+    pub(super) fn disconnect_was_heard(&mut self, stage: &Stage, link: &Link) {
+        if let Some(will) = link.will {
+            let record = &mut self.wills[will];
+            record.latest = stage.now.plus_ms(u64::from(record.delay_seconds) * 1_000);
+        }
     }
 
     /// Something disturbed a DISCONNECT: whether it was seen is not known.
@@ -179,10 +194,9 @@ impl Client {
                 // CONNACK was long under way: CONNECT may have come in time to end the session.
                 record.fate = WillFate::Published(Mono(0));
             } else if record.fate != WillFate::Discarded && resumed {
-                // Close to its time: it may have been sent just before, and CONNECT have come long before CONNACK.
-                if let WillFate::Published(due) = record.fate
-                    && opened_at < due.plus_ms(60_000)
-                {
+                // It may have been sent before, or CONNECT have come before that, long before CONNACK, or before the
+                // broker noticed that the client had gone.
+                if matches!(record.fate, WillFate::Published(_)) && opened_at < record.latest {
                     record.fate = WillFate::Unknown;
                 }
             }
