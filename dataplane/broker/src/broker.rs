@@ -235,17 +235,32 @@ impl Broker {
         !self.releases.is_empty() || !self.syncs.is_empty()
     }
 
-    /// Connections for which something waits until what is queued to them has gone, since the last call: the
-    /// shard calls [`Broker::handle_writable`] when it has.
-    pub fn take_starved(&mut self) -> Vec<Key> {
-        std::mem::take(&mut self.core.starved)
+    /// Connections for which something has begun to wait until what is queued to them has gone: the shard calls
+    /// [`Broker::handle_writable`] when it has, or [`Broker::has_room_again`].
+    #[inline]
+    pub fn take_starved(&mut self, into: &mut Vec<Key>) {
+        into.append(&mut self.core.starved);
+    }
+
+    /// With less than this queued to a connection nothing waits for that.
+    #[inline]
+    pub fn starving_bytes(&self) -> usize {
+        crate::fetch::PAGE_BYTES.min(self.core.settings.outbound_bytes_max as usize)
+    }
+
+    /// Whether what waits for a connection's queue to grow shorter could go on.
+    pub fn has_room_again(&self, key: Key) -> bool {
+        let Some(link) = self.core.links.get(key).filter(|link| link.starved) else { return false };
+        let is_fetching = self.core.sessions.get(link.session).is_some_and(|session| session.is_fetching());
+        let full = self.core.settings.outbound_bytes_max as usize;
+        let full = if is_fetching { self.starving_bytes() } else { full };
+        self.core.out.queued(key.index) < full
     }
 
     /// Whether there is work left for the next turn: it does not wait for input.
     pub fn goes_on(&self) -> bool {
         !self.fanouts.is_empty()
             || !self.hungry.is_empty()
-            || !self.core.starved.is_empty()
             || (!self.wills.is_empty() && !self.peers.is_congested())
     }
 

@@ -69,6 +69,8 @@ pub struct Shard<T: ByteStreams> {
     turns: u64,
     dirty: Vec<u32>,
     urgent: Vec<u32>,
+    /// Connections that had much queued and have less: something may have waited for that.
+    eased: Vec<Key>,
     /// Shards whose transports were given something in this turn.
     relayed_to: Vec<u16>,
     now: Mono,
@@ -105,6 +107,7 @@ impl<T: ByteStreams> Shard<T> {
             turns: 0,
             dirty: Vec::new(),
             urgent: Vec::new(),
+            eased: Vec::new(),
             relayed_to: Vec::new(),
         }
     }
@@ -126,10 +129,10 @@ impl<T: ByteStreams> Shard<T> {
         self.send_storage();
         self.carry_out();
         self.flush();
+        self.take_acknowledged();
         if self.feed_starved() {
             self.flush();
         }
-        self.take_acknowledged();
         self.end_last_words();
         self.transport.end_turn();
         let mut woken = self.mesh.exchange(&mut self.broker.peers);
@@ -137,7 +140,7 @@ impl<T: ByteStreams> Shard<T> {
         for shard in self.relayed_to.drain(..) {
             woken = woken.and(ShardMask::one(shard));
         }
-        busy |= self.broker.goes_on();
+        busy |= self.broker.goes_on() || self.can_feed();
         Turn { busy, until: if busy { mono } else { self.idle_until() }, woken }
     }
 
@@ -687,7 +690,11 @@ impl<T: ByteStreams> Shard<T> {
         while let Some((token, n)) = self.transport.next_acknowledged() {
             let key = Key::from_u64(token);
             debug_assert!(self.conn(key).is_some(), "a stream that is bound has a connection");
+            let before = self.broker.out().queued(key.index);
             self.broker.out().consume(key.index, n);
+            if before >= self.broker.starving_bytes() {
+                self.eased.push(key);
+            }
         }
     }
 
@@ -719,12 +726,17 @@ impl<T: ByteStreams> Shard<T> {
     #[inline]
     fn transmit(&mut self, key: Key) {
         let Some(Some(conn)) = self.conns.get_mut(key.index) else { return };
+        let starving = self.broker.starving_bytes();
         let (queue, logs) = self.broker.out().queue(key.index);
+        let before = queue.len();
         let sent = if queue.is_empty() {
             Transmit::Drained
         } else {
             self.transport.transmit(conn.stream, queue, logs)
         };
+        if before >= starving && queue.len() < before {
+            self.eased.push(key);
+        }
         self.broker.out().settle(key.index);
         conn.blocked = sent == Transmit::Blocked;
         if sent == Transmit::Drained
@@ -745,16 +757,34 @@ impl<T: ByteStreams> Shard<T> {
         }
     }
 
-    /// What waited for what was queued to go out can follow now, where the transport has taken it all; where
-    /// it has not, [`Shard::writable`] comes. Returns whether there was any.
+    /// What waited for what was queued to go out can follow now, where the transport has taken it all and there is
+    /// room. Where it has not taken it, [`Shard::writable`] comes; where the queue is full of what the peer has not
+    /// acknowledged, it is looked at again when some of that has come off. Returns whether anything followed.
     fn feed_starved(&mut self) -> bool {
-        let starved = self.broker.take_starved();
-        for &key in &starved {
-            if self.conn(key).is_some_and(|conn| !conn.blocked) {
-                self.broker.handle_writable(key);
-            }
+        if !self.can_feed() {
+            return false;
         }
-        !starved.is_empty()
+        let mut eased = std::mem::take(&mut self.eased);
+        for key in eased.drain(..) {
+            self.broker.handle_writable(key);
+        }
+        self.eased = eased;
+        true
+    }
+
+    /// Whether anything that waited can follow; who can stays on the list.
+    #[inline]
+    fn can_feed(&mut self) -> bool {
+        self.broker.take_starved(&mut self.eased);
+        if self.eased.is_empty() {
+            return false;
+        }
+        let mut eased = std::mem::take(&mut self.eased);
+        eased.retain(|&key| {
+            self.conn(key).is_some_and(|conn| !conn.blocked) && self.broker.has_room_again(key)
+        });
+        self.eased = eased;
+        !self.eased.is_empty()
     }
 
     fn idle_until(&self) -> Mono {

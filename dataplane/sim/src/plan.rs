@@ -212,8 +212,6 @@ impl Plan {
             Some(rng.between(u64::from(messages) * 19 / 20, u64::from(messages) * 23 / 20) as u32);
         // A client that is not connected, or holds all it may, publishes nothing.
         self.actions = messages * 4 + clients as u32;
-        // Whoever has no room for more while all it has is under way is looked at again and again.
-        self.settings.outbound_bytes_max = self.settings.outbound_bytes_max.max(1 << 20);
         // CONNECT may take its time.
         self.settings.connect_timeout_ms = 600_000;
         // Nor is silence a reason to end the observer's.
