@@ -26,6 +26,15 @@ pub(crate) enum Stop {
     Ended,
 }
 
+/// A half second in a byte that is not zero. Which of them have the same byte follows no rule, so that nobody who comes at
+/// regular intervals is taken each time for one who has just been there.
+const fn half_second(now_ms: u32) -> u8 {
+    let mut mixed = now_ms >> 9;
+    mixed = (mixed ^ (mixed >> 16)).wrapping_mul(0x7feb_352d);
+    mixed = (mixed ^ (mixed >> 15)).wrapping_mul(0x846c_a68b);
+    (mixed >> 24) as u8 | 1
+}
+
 /// What of a segment's data is in the window and new.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
@@ -162,20 +171,47 @@ impl<P: Port> Tcp<P> {
             }
             hot.facts.set(Facts::ACK_NOW);
             self.list(index);
+        } else if self.is_keep_alive(index, segment) {
+            self.answer_keep_alive(index);
         } else {
             self.challenge(index);
         }
     }
 
-    /// An ACK that makes the peer prove that it is one, RFC 5961 7, 10: not often, for one connection or all of them.
-    pub(crate) fn challenge(&mut self, index: u32) {
-        let half_second = (self.now_ms >> 9) as u8 | 1;
+    /// Whether the peer asks if this side is there (RFC 9293 3.8.4). Whoever knows both numbers is the peer.
+    fn is_keep_alive(&self, index: u32, segment: &Segment) -> bool {
+        let hot = &self.tcbs[index];
+        let oldest = hot.snd_una.back(hot.snd_wnd_max());
+        let only_acknowledges = segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::SYN);
+        only_acknowledges
+            && segment.seq == hot.rcv_nxt.back(1)
+            && oldest.le(segment.ack)
+            && segment.ack.le(hot.snd_max)
+    }
+
+    /// Not often for one connection. The limit for all is one of what is said to strangers: a million peers that ask every
+    /// other minute would spend it many times over.
+    fn answer_keep_alive(&mut self, index: u32) {
+        let now = half_second(self.now_ms);
         let hot = &mut self.tcbs[index];
-        if hot.challenged == half_second || !self.challenges.take(self.now, &mut self.rng) {
+        if hot.challenged == now {
             self.drops.add(TcpDrop::ChallengeLimited);
             return;
         }
-        hot.challenged = half_second;
+        hot.challenged = now;
+        hot.facts.set(Facts::ACK_NOW);
+        self.list(index);
+    }
+
+    /// An ACK that makes the peer prove that it is one, RFC 5961 7, 10: not often, for one connection or all of them.
+    pub(crate) fn challenge(&mut self, index: u32) {
+        let now = half_second(self.now_ms);
+        let hot = &mut self.tcbs[index];
+        if hot.challenged == now || !self.challenges.take(self.now, &mut self.rng) {
+            self.drops.add(TcpDrop::ChallengeLimited);
+            return;
+        }
+        hot.challenged = now;
         hot.facts.set(Facts::ACK_NOW);
         self.counters.add(TcpCounter::Challenges);
         self.list(index);

@@ -267,7 +267,7 @@ pub(crate) struct Hot {
     pub(crate) probes: u8,
     /// Segments taken at once since the start, up to a few: those are acknowledged at once.
     pub(crate) quick_acks: u8,
-    /// When it was last challenged, in half seconds.
+    /// In which half second it was last challenged, mixed into a byte; zero if never.
     pub(crate) challenged: u8,
 }
 

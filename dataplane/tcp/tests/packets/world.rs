@@ -72,6 +72,7 @@ pub(crate) fn run(lines: &[Line]) -> Result<(), String> {
                 "keep_alive_probes" => settings.keep_alive_probes = value as u8,
                 "user_timeout_ms" => settings.user_timeout_ms = value,
                 "time_wait_ms" => settings.time_wait_ms = value,
+                "challenges_per_second" => settings.challenges_per_second = value,
                 "linger_ms" => settings.linger_ms = value,
                 "peer_ack_delay_ms" => settings.peer_ack_delay_ms = value,
                 "ecn" => settings.ecn = [Ecn::Off, Ecn::Accept, Ecn::Ask][value as usize],
