@@ -175,6 +175,9 @@ impl<P: Port> Tcp<P> {
                 let end = hot.snd_una + len;
                 self.counters.add(TcpCounter::WindowProbes);
                 let una = hot.snd_una;
+                if !self.narrow.is_empty() {
+                    self.path_probe_in_pieces(index, una, end);
+                }
                 if self.send_data(index, queue, logs, una, len) {
                     self.was_sent(index, una, end);
                 } else {
@@ -254,6 +257,9 @@ impl<P: Port> Tcp<P> {
         let end = if data_end.le(start) { end } else { start + len };
         self.counters.add(TcpCounter::Retransmissions);
         self.counters.add_n(TcpCounter::BytesRetransmitted, u64::from(end.since(start)));
+        if !self.narrow.is_empty() {
+            self.path_probe_in_pieces(index, start, end);
+        }
         let now_us = self.now_us;
         let hot = &self.tcbs[index];
         let stamp = hot.facts.has(Facts::TIMESTAMPS).then(|| self.now_ms.wrapping_add(hot.ts_offset));

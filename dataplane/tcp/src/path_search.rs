@@ -102,10 +102,12 @@ impl<P: Port> Tcp<P> {
         } else {
             hot.snd_una == start
         };
-        self.path_probe_lost(index);
         if !alone {
+            // RFC 4821 7.6.4: it may have been the congestion, and the same size is tried again.
+            narrow.probe = None;
             return false;
         }
+        self.path_probe_lost(index);
         if let Some(narrow) = self.narrow.get_mut(&index) {
             narrow.repaired = Some(end);
         }
@@ -116,6 +118,16 @@ impl<P: Port> Tcp<P> {
         self.rearm(index);
         self.serve(index);
         true
+    }
+
+    /// `start..end`, which was sent before, was sent again, in a segment as short as all. If that is of a probe, its arrival
+    /// says nothing of the path (RFC 4821 7.6.4).
+    pub(crate) fn path_probe_in_pieces(&mut self, index: u32, start: Seq, end: Seq) {
+        if let Some(narrow) = self.narrow.get_mut(&index)
+            && narrow.probe.is_some_and(|(first, last, _)| first.lt(end) && start.lt(last))
+        {
+            narrow.probe = None;
+        }
     }
 
     /// A probe, if there is one under way, is taken for lost.
