@@ -37,6 +37,9 @@ impl<P: Port> Tcp<P> {
                 self.window_opened(index);
             }
         }
+        if !advances {
+            self.probe_was_needless(index, segment);
+        }
         if advances {
             self.advance(index, segment);
         } else if !segment.options.sack.is_empty() && self.tcbs[index].sacks() {
@@ -78,8 +81,8 @@ impl<P: Port> Tcp<P> {
     fn advance(&mut self, index: u32, segment: &Segment) {
         let now_us = self.now_us;
         let hot = &mut self.tcbs[index];
-        let (ack, flight) = (segment.ack, hot.flight());
-        let acked = ack.since(hot.snd_una);
+        let (una, ack, flight) = (hot.snd_una, segment.ack, hot.flight());
+        let acked = ack.since(una);
         let mut rtt_us = None;
         // Bytes that are known to have arrived since before.
         let mut delivered = acked;
@@ -99,21 +102,22 @@ impl<P: Port> Tcp<P> {
                 delivered = arrived.bytes + sacked;
             }
         }
-        if rtt_us.is_none()
-            && hot.facts.has(Facts::TIMESTAMPS)
-            && let Some((_, echo)) = segment.options.timestamps
-        {
-            // RFC 7323 4.1: with an echo it does not matter that something was sent twice. It does matter that the
-            // first answer may have been lost: then the echo is of the first time, and what is measured is how long
-            // we waited. After a time-out such a measurement would double the next wait, again and again.
-            let elapsed_ms = self.now_ms.wrapping_add(hot.ts_offset).wrapping_sub(echo);
-            let waited = hot.facts.has(Facts::LOSS) && elapsed_ms > hot.rto_base_ms(&self.settings);
-            rtt_us = (elapsed_ms < 120_000 && !waited).then_some(elapsed_ms * 1_000);
-        }
         if let Some(rtt_us) = rtt_us {
             hot.measured(rtt_us);
             if let Some(cold) = self.cold.get_mut(hot.cold) {
                 cold.measured(rtt_us);
+            }
+        } else if hot.facts.has(Facts::TIMESTAMPS)
+            && let Some((_, echo)) = segment.options.timestamps
+        {
+            // RFC 7323 4.1: with an echo it does not matter that something was sent twice. It does matter that the
+            // first answer may have been lost: then the echo is of the first time, and what is measured is how long
+            // we waited. After a time-out such a measurement would double the next wait, again and again. Of the least
+            // round trip it says nothing: whole milliseconds are none at all where the peer is near.
+            let elapsed_ms = self.now_ms.wrapping_add(hot.ts_offset).wrapping_sub(echo);
+            let waited = hot.facts.has(Facts::LOSS) && elapsed_ms > hot.rto_base_ms(&self.settings);
+            if elapsed_ms < 120_000 && !waited {
+                hot.measured(elapsed_ms * 1_000);
             }
         }
         hot.snd_una = ack;
@@ -134,13 +138,14 @@ impl<P: Port> Tcp<P> {
             self.advance_in_recovery(index, ack, acked, delivered);
         } else {
             self.tcbs[index].dup_acks = 0;
+            self.forget_undo(index);
             if !self.end_of_reduction(index) && !echo {
                 self.grow(index, delivered, flight);
             }
         }
         self.rearm(index);
+        self.end_of_probe(index, segment, una);
         if self.tcbs[index].cold != NO_COLD {
-            self.end_of_probe(index, segment);
             // What may be late has a timer of its own, which comes before that of the silence.
             let lost = self.detect(index, delivered, acked);
             self.proportion(index, News { delivered, safe: lost == 0 && !echo });
@@ -156,11 +161,12 @@ impl<P: Port> Tcp<P> {
     fn duplicate(&mut self, index: u32) {
         let hot = &mut self.tcbs[index];
         let size = hot.payload_max();
-        // Each stands for a segment that arrived behind the one that is missing; there are no more of them than were
-        // sent, however often the peer says so.
+        // Each stands for a segment that arrived behind the one that is missing. How many there are under way is known
+        // for full ones only: beyond as many a duplicate makes no room, however often the peer says so. The first few
+        // count all the same, since segments may be small.
         let news = u32::from(hot.dup_acks) * size + size < hot.flight().max(2 * size);
         let delivered = if news { size } else { 0 };
-        if news {
+        if news || hot.dup_acks < DUP_THRESHOLD {
             hot.dup_acks = hot.dup_acks.saturating_add(1);
         }
         if hot.facts.has(Facts::RECOVERY) {
@@ -265,6 +271,7 @@ impl<P: Port> Tcp<P> {
             && cold.reassembly.is_empty()
             && cold.fin.is_none()
         {
+            hot.facts.put(Facts::PROBE_ACKED, cold.probe.is_some());
             self.cold.put(std::mem::replace(&mut hot.cold, NO_COLD));
         }
     }

@@ -16,8 +16,8 @@ pub(crate) struct Cold {
     pub(crate) min_rtt_us: u32,
     /// The shortest that was measured since this state was taken, if any.
     pub(crate) least_rtt_us: u32,
-    /// A tail loss probe that was a retransmission ends here (RFC 8985 7.4).
-    pub(crate) probe_end: Option<Seq>,
+    /// A tail loss probe that was a retransmission: where it ends, and its time stamp, if it has one (RFC 8985 7.4).
+    pub(crate) probe: Option<(Seq, Option<u32>)>,
     /// What was sent again since the loss was found reaches to here (HighRxt, as recovery by SACK calls it).
     pub(crate) repaired: Seq,
     /// A FIN that came before what it follows.
@@ -66,7 +66,7 @@ impl ColdPool {
         cold.flight.clear();
         cold.min_rtt_us = u32::MAX;
         cold.least_rtt_us = u32::MAX;
-        cold.probe_end = None;
+        cold.probe = None;
         cold.fin = None;
         cold.cubic = Cubic::default();
         cold.prr = None;

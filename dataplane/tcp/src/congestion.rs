@@ -164,7 +164,7 @@ impl<P: Port> Tcp<P> {
         let base = if again { hot.ssthresh } else { hot.cwnd }.min(flight);
         if let Some(cold) = self.cold.get_mut(hot.cold) {
             if !again {
-                cold.undo = undo.then(|| Undo::new(hot.cwnd, hot.ssthresh, cold.cubic, hot.snd_una));
+                cold.undo = undo.then(|| Undo::new(hot, cold.cubic));
             }
             cold.cubic.reduced(base);
         }

@@ -115,12 +115,14 @@ impl Flight {
     /// Something was sent for the first time, right behind what is under way.
     pub(crate) fn sent(&mut self, start: Seq, end: Seq, now_us: u32, resent: bool) {
         let run = Run { start, end, sent_us: now_us, sacked: false, lost: false, resent };
-        let full = self.runs.len() >= RUNS_MAX;
+        let (full, crammed) = (self.runs.len() >= RUNS_MAX, self.runs.len() >= RUNS_RESENT_MAX);
         match self.runs.back_mut() {
-            Some(last) if last.alike(&run) || full => {
-                // At the limit the last run grows, and is as new as its newest part: losses in it are found late.
+            Some(last) if last.alike(&run) || (full && !last.sacked && !last.lost) || crammed => {
+                // At the limit the last run grows, and is as new as its newest part: losses in it are found late. Nothing of
+                // it has arrived or is lost then, as if the peer had not said so.
                 last.end = end;
                 last.sent_us = now_us;
+                (last.sacked, last.lost) = (false, false);
             }
             _ => self.runs.push_back(run),
         }
@@ -149,6 +151,10 @@ impl Flight {
                 break;
             }
             self.runs.pop_front();
+        }
+        if self.runs.is_empty() {
+            // What is sent next is later than all of this, however long that takes: in half an hour the time wraps.
+            self.rack.newest = None;
         }
         delivered
     }
@@ -329,6 +335,12 @@ impl Flight {
         self.merge();
     }
 
+    /// Whether there may be no room to tell all that is sent next from what it is next to.
+    #[cfg(debug_assertions)]
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.runs.len() + 4 > RUNS_RESENT_MAX
+    }
+
     /// Bytes that are thought to be in the network: neither arrived nor lost (RFC 6675 4 SetPipe).
     pub(crate) fn pipe(&self) -> u32 {
         self.runs.iter().filter(|run| !run.sacked && !run.lost).map(Run::len).sum()
@@ -459,6 +471,39 @@ mod tests {
             assert_eq!(flight.sacked(Seq(left), Seq(right), 5, 0), Delivered::default());
         }
         assert_eq!(flight.pipe(), 100);
+    }
+
+    #[test]
+    fn what_is_sent_at_the_limit_of_runs_has_neither_arrived_nor_been_lost() {
+        let bursts: Vec<_> = (0..RUNS_MAX as u32).map(|at| (100, at)).collect();
+        let all = 100 * RUNS_MAX as u32;
+        let mut full = flight(&bursts);
+        full.sent(Seq(all), Seq(all + 100), 1_000, false);
+        assert_eq!((full.runs.len(), full.pipe()), (RUNS_MAX, all + 100), "it is of the last run");
+        full.sacked(Seq(all - 100), Seq(all + 100), 2_000, 0);
+        full.sent(Seq(all + 100), Seq(all + 200), 2_000, false);
+        assert_eq!((full.pipe(), full.sacked_bytes()), (all, 200));
+        full.lose_all();
+        full.sent(Seq(all + 200), Seq(all + 300), 3_000, false);
+        assert_eq!((full.pipe(), full.lost_bytes()), (100, all));
+        // However often the last is lost or arrives.
+        for at in 3..2_000 {
+            full.sent(Seq(all + at * 100), Seq(all + at * 100 + 100), at * 1_000, false);
+            full.lose_all();
+        }
+        assert_eq!(full.runs.len(), RUNS_RESENT_MAX);
+        full.sent(Seq(all + 200_000), Seq(all + 200_100), 9_000_000, false);
+        assert!(full.pipe() >= 100, "it is under way, and more with it");
+    }
+
+    #[test]
+    fn half_an_hour_after_the_last_arrived_nothing_is_older_than_that() {
+        let mut flight = flight(&[(100, 1_000), (100, 2_000)]);
+        flight.acknowledged(Seq(200), 10_000, 0);
+        // More than half of what 32 bits of microseconds hold.
+        let later = 2_300_000_000;
+        flight.sent(Seq(200), Seq(300), later, false);
+        assert_eq!(flight.detect_losses(later + 50_000, 0), (0, None));
     }
 
     #[derive(Clone, Debug)]

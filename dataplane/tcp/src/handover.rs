@@ -152,6 +152,11 @@ impl<P: Port> Tcp<P> {
         if closed {
             self.linger(index, self.settings.linger_ms);
         }
+        // RFC 3168 6.1.2: the window was coming down, and how far it had come is not known any more.
+        if hot.snd_una.lt(hot.recover) && hot.recover.le(hot.snd_max) {
+            let hot = &mut self.tcbs[index];
+            hot.cwnd = hot.cwnd.min(hot.ssthresh);
+        }
         if hot.flight() > 0 {
             self.go_on_sending(index, hot.recovering());
         }
@@ -203,5 +208,53 @@ impl<P: Port> Tcp<P> {
 
     fn entry_of(&self, tuple: &Tuple) -> Option<Entry> {
         self.demux.find(self.keys.demux.hash(tuple), |entry| self.is(entry, tuple))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seq::Seq;
+    use crate::settings::Settings;
+    use pelton_base::Mono;
+    use pelton_packet::memory::{MemorySettings, pair};
+    use pelton_packet::{Interface, MacAddress};
+
+    // covers RFC 3168 6.1.2
+    #[test]
+    fn a_window_that_was_coming_down_is_down_where_the_connection_goes() {
+        for (recover, cwnd) in [(3_000, 7_000), (5_000, 7_000), (1_000, 9_000), (5_001, 9_000)] {
+            let mac = MacAddress([2, 0, 0, 0, 0, 1]);
+            let address = [10, 0, 0, 1].into();
+            let interface = Interface { mac, addresses: vec![address] };
+            let (port, _wire) = pair(MemorySettings::default());
+            let mut tcp = Tcp::new(port, interface, &[1883], Settings::default(), 1, Mono(0));
+            tcp.join(crate::relay::relays(2).remove(0));
+            let hot = Hot {
+                state: State::Established,
+                mss: 1_000,
+                cwnd: 9_000,
+                ssthresh: 7_000,
+                snd_una: Seq(1_000),
+                snd_max: Seq(5_000),
+                queue_seq: Seq(1_000),
+                recover: Seq(recover),
+                window: 65_535,
+                ..Hot::default()
+            };
+            let handed = HandedTcp {
+                hot,
+                tuple: Tuple { local: (address, 1883).into(), remote: ([10, 0, 0, 2], 4_000).into() },
+                link: Link { source: mac, destination: MacAddress([2, 0, 0, 0, 0, 2]), vlan: None },
+                listener: 0,
+                home: 1,
+                from: 1,
+                narrow: None,
+                pending: Vec::new(),
+            };
+            let (stream, _) = tcp.take_in(handed).expect("there is room");
+            let index = tcp.tcbs.live(Key::from_u64(stream.0)).expect("it is here");
+            assert_eq!(tcp.tcbs[index].cwnd, cwnd, "down until {recover}");
+        }
     }
 }

@@ -82,6 +82,8 @@ impl<P: Port> Tcp<P> {
         let before = hot.snd_max;
         #[cfg(debug_assertions)]
         let (pipe_before, window) = (self.pipe(index), self.tcbs[index].cwnd);
+        #[cfg(debug_assertions)]
+        let crowded = self.cold.get(self.tcbs[index].cold).is_some_and(|cold| cold.flight.is_crowded());
         let hot = &self.tcbs[index];
         let probed = hot.facts.has(Facts::WINDOW_PROBE.or(Facts::TAIL_PROBE));
         let blocked = if self.fits_one(index, queue.len()) {
@@ -91,10 +93,11 @@ impl<P: Port> Tcp<P> {
                 || self.send_lost(index, queue, logs)
                 || self.send_new(index, queue, logs)
         };
-        // Never more than the window, but for one segment: the first that is sent again, or a probe.
+        // Never more than the window, but for one segment: the first that is sent again, or a probe. Where the runs are at
+        // their limit more of one may be taken for sent again than was.
         #[cfg(debug_assertions)]
         debug_assert!(
-            self.pipe(index) <= pipe_before.max(window) + self.tcbs[index].payload_max(),
+            crowded || self.pipe(index) <= pipe_before.max(window) + self.tcbs[index].payload_max(),
             "{pipe_before} then {} of {window}",
             self.pipe(index)
         );
@@ -271,11 +274,11 @@ impl<P: Port> Tcp<P> {
                 prr.sent(end.since(start));
             }
             if probe {
-                cold.probe_end = Some(end);
+                cold.probe = Some((end, stamp));
             } else {
                 cold.repaired = cold.repaired.max(end);
                 if let Some(undo) = &mut cold.undo {
-                    undo.resent(stamp);
+                    undo.resent(end.since(start), stamp);
                 }
             }
         }
@@ -521,7 +524,8 @@ impl<P: Port> Tcp<P> {
                 }
             }
         }
-        let fresh = outgoing.len > 0 && hot.snd_max.le(outgoing.seq);
+        // RFC 3168 6.1.6: of probes of a closed window a peer does not count the marks.
+        let fresh = outgoing.len > 0 && hot.window != 0 && hot.snd_max.le(outgoing.seq);
         let (flags, ecn) = hot.marks(outgoing.flags, fresh);
         let segment = Segment {
             source: self.locals.get(hot.local).address.port(),

@@ -23,6 +23,7 @@ const UNUSUAL: Facts = Facts::V6
     .or(Facts::LOSS)
     .or(Facts::TAIL_PROBE)
     .or(Facts::WINDOW_PROBE)
+    .or(Facts::PROBE_ACKED)
     .or(Facts::PEER_CLOSED)
     .or(Facts::FIN_STARVED);
 

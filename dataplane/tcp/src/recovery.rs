@@ -6,8 +6,8 @@ use pelton_packet::Port;
 use crate::ack::DUP_THRESHOLD;
 use crate::counters::TcpCounter;
 use crate::prr::{News, Prr};
-use crate::segment::Segment;
-use crate::seq::Seq;
+use crate::segment::{Flags, Segment};
+use crate::seq::{Seq, time_lt};
 use crate::stack::Tcp;
 use crate::tcb::{Facts, NO_COLD, Timer};
 
@@ -81,11 +81,14 @@ impl<P: Port> Tcp<P> {
 
     /// RFC 9937 6.2: what may be sent after an acknowledgement while the window comes down.
     pub(crate) fn proportion(&mut self, index: u32, news: News) {
+        let told = |prr: &Prr| news.delivered > 0 || prr.is_new();
+        if !self.cold.get(self.tcbs[index].cold).and_then(|cold| cold.prr.as_ref()).is_some_and(told) {
+            return;
+        }
         let pipe = self.pipe(index);
         let hot = &mut self.tcbs[index];
         if let Some(cold) = self.cold.get_mut(hot.cold)
             && let Some(prr) = &mut cold.prr
-            && (news.delivered > 0 || prr.is_new())
         {
             hot.cwnd = prr.window(news, pipe, hot.ssthresh, hot.payload_max());
         }
@@ -147,6 +150,7 @@ impl<P: Port> Tcp<P> {
         hot.recover = hot.snd_max;
         // The first retransmission does not wait for room in the window (RFC 6675 5 step 4.3).
         hot.facts.set(Facts::RECOVERY.or(Facts::RESEND_HEAD));
+        hot.facts.clear(Facts::PROBE_ACKED);
         self.counters.add(TcpCounter::FastRecoveries);
         if let Some(cold) = self.cold.get_mut(hot.cold) {
             let arrived = if hot.sacks() {
@@ -155,7 +159,7 @@ impl<P: Port> Tcp<P> {
                 u32::from(hot.dup_acks) * hot.payload_max()
             };
             // RFC 8985 7.4: what a probe repaired counts once, by this.
-            cold.probe_end = None;
+            cold.probe = None;
             cold.repaired = hot.snd_una;
             cold.prr = Some(Prr::new((flight + delivered).saturating_sub(arrived)));
         }
@@ -188,21 +192,67 @@ impl<P: Port> Tcp<P> {
         }
     }
 
-    /// RFC 8985 7.4: a tail loss probe that was a retransmission and was needed has repaired a loss, which counts
-    /// as one.
-    pub(crate) fn end_of_probe(&mut self, index: u32, segment: &Segment) {
+    /// The tail loss probe that it is not known of whether it was needed, if there is one, and its stamp; `una` is what
+    /// was acknowledged before what is looked at.
+    fn probe(&self, index: u32, una: Seq) -> Option<(Seq, Option<u32>)> {
         let hot = &self.tcbs[index];
-        let Some(cold) = self.cold.get_mut(hot.cold) else { return };
-        let Some(end) = cold.probe_end else { return };
+        let acked = hot.facts.has(Facts::PROBE_ACKED).then_some((una, None));
+        acked.or_else(|| self.cold.get(hot.cold).and_then(|cold| cold.probe))
+    }
+
+    fn forget_probe(&mut self, index: u32) {
+        let hot = &mut self.tcbs[index];
+        hot.facts.clear(Facts::PROBE_ACKED);
+        if let Some(cold) = self.cold.get_mut(hot.cold) {
+            cold.probe = None;
+        }
+    }
+
+    /// Something new was acknowledged, from `una` on. RFC 8985 7.4.2: a tail loss probe that was a retransmission and was
+    /// needed has repaired a loss, which counts as one.
+    pub(crate) fn end_of_probe(&mut self, index: u32, segment: &Segment, una: Seq) {
+        let Some((end, stamp)) = self.probe(index, una) else { return };
         if segment.ack.lt(end) {
             return;
         }
-        cold.probe_end = None;
+        // What it answers is what came first of the two (RFC 7323 4.3).
+        let echo = segment.options.timestamps.and_then(|(_, echo)| stamp.map(|stamp| (echo, stamp)));
         // RFC 2883 5: what came twice had not been lost.
-        if twice(segment).is_none() && !hot.recovering() && cold.prr.is_none() {
+        let needless = twice(segment).is_some() || echo.is_some_and(|(echo, stamp)| time_lt(echo, stamp));
+        if segment.ack == end && !needless && echo.is_none() {
+            // The late answer to the first would be the same. If it was that, that to the probe says that it came twice,
+            // before anything behind it is acknowledged.
+            return;
+        }
+        self.forget_probe(index);
+        let hot = &self.tcbs[index];
+        let reducing = self.cold.get(hot.cold).is_some_and(|cold| cold.prr.is_some());
+        if !needless && !hot.recovering() && !reducing {
             self.reduce(index, u32::MAX, false);
             let hot = &mut self.tcbs[index];
             hot.cwnd = hot.cwnd.min(hot.ssthresh);
+        }
+    }
+
+    /// Nothing new was acknowledged. RFC 8985 7.4.2: a peer that says that the tail loss probe came twice, or that
+    /// acknowledges its end twice, has got both.
+    pub(crate) fn probe_was_needless(&mut self, index: u32, segment: &Segment) {
+        let Some((end, _)) = self.probe(index, self.tcbs[index].snd_una) else { return };
+        let again = segment.len == 0 && !segment.flags.has(Flags::FIN) && segment.options.sack.is_empty();
+        if segment.ack == end && (again || twice(segment).is_some_and(|(_, right)| right == end)) {
+            self.forget_probe(index);
+        }
+    }
+
+    /// A peer that has not said until now that what was sent again came twice will not (RFC 3708 3): more than a window
+    /// behind it has arrived.
+    pub(crate) fn forget_undo(&mut self, index: u32) {
+        let hot = &self.tcbs[index];
+        if let Some(cold) = self.cold.get_mut(hot.cold)
+            && cold.undo.is_some()
+            && (hot.recover + hot.cwnd).le(hot.snd_una)
+        {
+            cold.undo = None;
         }
     }
 
@@ -215,11 +265,10 @@ impl<P: Port> Tcp<P> {
         let mut in_vain = false;
         if hot.sacks()
             && let Some((left, right)) = twice(segment)
-            && cold.probe_end.is_none_or(|end| end != right)
+            && cold.probe.is_none_or(|(end, _)| end != right)
         {
             cold.flight.rack.came_twice(una, snd_max);
-            let segments = right.since(left).div_ceil(hot.payload_max().max(1)).min(u32::from(u16::MAX));
-            in_vain = cold.undo.as_mut().is_some_and(|undo| undo.twice(left, segments as u16));
+            in_vain = cold.undo.as_mut().is_some_and(|undo| undo.twice(left, right));
         }
         if advances
             && hot.recovering()

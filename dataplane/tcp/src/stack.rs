@@ -174,7 +174,8 @@ pub struct Tcp<P: Port> {
     pub(crate) relays: Option<Relays>,
     /// Connections that went to other shards.
     pub(crate) moved: MovedTable,
-    /// Connections that came from other shards, and from which.
+    /// Connections whose frames come in on the ports of other shards, and of which: they were handed over, or found
+    /// there by a search.
     pub(crate) homes: HashMap<u32, u16, HashKey>,
     /// Connections whose segments were made shorter.
     pub(crate) narrow: HashMap<u32, Narrow, HashKey>,

@@ -133,6 +133,8 @@ facts! {
     CWR_OWED = 35,
     /// It came from another stack, and stays.
     HANDED = 36,
+    /// All up to the end of a tail loss probe is acknowledged, and what comes next shows whether it was needed.
+    PROBE_ACKED = 37,
 }
 
 impl Facts {

@@ -138,7 +138,8 @@ impl<P: Port> Tcp<P> {
         })
     }
 
-    /// Has the wheel fire no later than the next deadline.
+    /// Has the connection come up no later than its next deadline: in the list of the next second, or, if that is too far
+    /// ahead or the list is full, by the wheel.
     pub(crate) fn arm(&mut self, index: u32) {
         let Some(at) = self.deadline(index) else { return };
         let instant = self.instant(at);
@@ -263,9 +264,10 @@ impl<P: Port> Tcp<P> {
         if let Some(cold) = self.cold_of(index) {
             cold.prr = None;
             // What a probe repaired counts by this.
-            cold.probe_end = None;
+            cold.probe = None;
         }
         let hot = &mut self.tcbs[index];
+        hot.facts.clear(Facts::PROBE_ACKED);
         // RFC 6582 4.
         hot.recover = hot.snd_max;
         hot.dup_acks = 0;
