@@ -10,9 +10,9 @@ use pelton_benches::loopback::{Counted, Whole};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Rounds that are measured, of each; one more before them is not.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 /// Messages of a round.
-const MESSAGES: u64 = 128_000;
+const MESSAGES: u64 = 64_000;
 /// Operations under way.
 const WINDOWS: [u32; 2] = [1, 64];
 
