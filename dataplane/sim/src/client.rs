@@ -106,6 +106,9 @@ enum Request {
 }
 
 /// How far a connection is.
+/// For so long a SYN cookie is good at least, in milliseconds.
+const COOKIE_MS: u64 = 64_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stand {
     Awaiting,
@@ -483,6 +486,10 @@ impl Client {
         let settings = &stage.plan.settings;
         settings.queue_policy == pelton_broker::settings::QueuePolicy::Disconnect
             || settings.keep_alive_max != 0
+            // Where it was opened by a cookie and nothing of it arrived for so long, the cookie is none any more.
+            || self.link.as_ref().is_some_and(|link| {
+                link.stand == Stand::Awaiting && link.opened_at.plus_ms(COOKIE_MS) <= stage.now
+            })
             // A publish that could not be stored ends a v3 connection.
             || self.link.as_ref().is_some_and(|link| stage.ledger.is_faulty(link.opened_at, stage.now))
     }
