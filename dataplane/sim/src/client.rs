@@ -499,7 +499,11 @@ impl Client {
         let may_be_cut_off = self.may_be_cut_off(stage);
         let Some(link) = self.link.take() else { return };
         self.requests.clear();
-        if link.stand == Stand::Awaiting && link.clean_start {
+        // One that would resume the session makes another where that had expired before.
+        let expiry_ms = u64::from(self.profile.expiry_seconds) * 1_000;
+        let had_expired = self.session.is_some()
+            && stage.ledger.elapsed_ms(self.attended_until, stage.now).1 + 1 >= expiry_ms;
+        if link.stand == Stand::Awaiting && (link.clean_start || had_expired) {
             self.doubtful = true;
         }
         if link.stand == Stand::Awaiting {
