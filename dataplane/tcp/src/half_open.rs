@@ -33,6 +33,8 @@ pub(crate) struct HalfOpen {
     pub(crate) ts_recent: u32,
     pub(crate) agreed: Agreed,
     pub(crate) retries: u8,
+    /// The SYN came again and was answered again.
+    pub(crate) answered_again: bool,
     /// Odd while in use.
     pub(crate) generation: u32,
     pub(crate) sent_at: Mono,
@@ -71,9 +73,12 @@ impl HalfOpens {
         &self.records[index as usize]
     }
 
-    /// The peer asked once more, without explicit congestion notification (RFC 3168 6.1.1.1).
-    pub(crate) fn without_ecn(&mut self, index: u32) {
-        self.records[index as usize].agreed.ecn = false;
+    /// The peer asked once more and is answered once more; `ecn`: it may have that, which it leaves out if it thinks that
+    /// its SYN was lost for it (RFC 3168 6.1.1.1).
+    pub(crate) fn answer_again(&mut self, index: u32, ecn: bool) {
+        let record = &mut self.records[index as usize];
+        record.answered_again = true;
+        record.agreed.ecn &= ecn;
     }
 
     /// Keeps a record; `None` at the limit. Its SYN-ACK is sent now.
@@ -164,6 +169,7 @@ mod tests {
             ts_recent: 0,
             agreed: Agreed::default(),
             retries: 0,
+            answered_again: false,
             generation: 0,
             sent_at: Mono(0),
         }

@@ -225,6 +225,7 @@ impl<P: Port> Tcp<P> {
             ts_recent: segment.options.timestamps.map_or(0, |(stamp, _)| stamp),
             agreed,
             retries: 0,
+            answered_again: false,
             generation: 0,
             sent_at: self.now,
         };
@@ -370,9 +371,7 @@ impl<P: Port> Tcp<P> {
         if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST) {
             if segment.seq == record.irs {
                 // The SYN again: our answer was lost.
-                if !self.settings.ecn.agrees(segment.flags) {
-                    self.half_open.without_ecn(index);
-                }
+                self.half_open.answer_again(index, self.settings.ecn.agrees(segment.flags));
                 self.send_syn_ack(index);
             } else {
                 // The peer begins anew.
@@ -432,7 +431,8 @@ impl<P: Port> Tcp<P> {
             irs: record.irs,
             agreed: record.agreed,
             ts_recent: record.ts_recent,
-            rtt_us: (record.retries == 0)
+            // RFC 6298 3: which of the answers is acknowledged is not known.
+            rtt_us: (record.retries == 0 && !record.answered_again)
                 .then(|| (self.now.since(record.sent_at) / 1_000).min(u64::from(u32::MAX)) as u32),
             resent: record.retries > 0,
         };
