@@ -64,6 +64,8 @@ struct Flow {
     said: Option<(Seq, Seq)>,
     /// Its shift, as it offered it.
     scale: Option<u8>,
+    /// The answers to a SYN, each with its number and its shift: several stacks may answer, each in its own way.
+    answers: Vec<(Seq, Option<u8>)>,
     syn_window: u32,
     /// Bytes that it was given to send.
     queued: u32,
@@ -261,7 +263,11 @@ impl Watched {
         let foreign = self.foreign && way == Way::Up;
         let (me, peer) = self.flows(way);
         if segment.flags.has(Flags::SYN) {
-            me.scale = segment.options.window_scale;
+            if way == Way::Down {
+                me.answers.push((segment.seq + 1, segment.options.window_scale));
+            } else {
+                me.scale = segment.options.window_scale;
+            }
             me.syn_window = u32::from(segment.window);
             if way == Way::Up && !segment.flags.has(Flags::ACK) {
                 if me.begun {
@@ -282,6 +288,7 @@ impl Watched {
         if first_answer && !peer.begun && !segment.flags.has(Flags::RST) {
             // Only now is it known which of the answers to SYN, if there were several, the client heard.
             peer.begun = true;
+            peer.scale = peer.answers.iter().find(|answer| answer.0 == segment.ack).and_then(|answer| answer.1);
             (peer.first, peer.una, peer.end) = (segment.ack, segment.ack, segment.ack);
             (peer.edge, peer.at) = (segment.ack + me.syn_window, now);
         }
