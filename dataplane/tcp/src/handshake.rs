@@ -419,6 +419,14 @@ impl<P: Port> Tcp<P> {
                 self.cookie_segment(arrival, frame);
                 return;
             }
+            let many = self.cookies_are_about() || self.relays.is_some();
+            if many && cookie::may_be(segment.ack.back(1), self.now) {
+                // It may be another stack's, or one that is not looked through because the data in front of this is on its
+                // way: a reset would end what the client takes for open.
+                self.drops.add(TcpDrop::BadCookie);
+                self.port.put(frame);
+                return;
+            }
             self.drops.add(TcpDrop::BadAck);
             self.send_reset(arrival);
             self.port.put(frame);

@@ -414,7 +414,11 @@ impl<P: Port> Tcp<P> {
     /// The same, for data of which `twice` had come before. RFC 2883 4: whoever sent it again for nothing, because an ACK
     /// was lost or late, can take back that it slowed down.
     pub(crate) fn send_ack_for(&mut self, index: u32, twice: Option<(Seq, Seq)>) {
-        let outgoing = Outgoing { twice, ..Outgoing::new(self.tcbs[index].snd_max, Flags::ACK, 0) };
+        let hot = &self.tcbs[index];
+        // RFC 9293 3.10.7.4 first: behind a probe that its window refused, the peer would not look at it, nor at what it
+        // acknowledges; and a peer that probes us the same way would wait for that as we do.
+        let seq = hot.snd_max.min(hot.snd_una + hot.snd_wnd());
+        let outgoing = Outgoing { twice, ..Outgoing::new(seq, Flags::ACK, 0) };
         if self.send_from(index, &outgoing, |_| {}) {
             self.counters.add(TcpCounter::AcksOut);
         } else {
@@ -597,7 +601,7 @@ impl<P: Port> Tcp<P> {
     /// Our FIN, right behind what has been sent; tried again later if it cannot leave.
     pub(crate) fn send_fin(&mut self, index: u32) {
         let hot = &mut self.tcbs[index];
-        let seq = hot.snd_max;
+        let seq = hot.snd_max.min(hot.snd_una + hot.snd_wnd());
         hot.state = match hot.state {
             State::CloseWait => State::LastAck,
             State::Established | State::SynReceived => State::FinWait1,

@@ -288,7 +288,8 @@ impl Watched {
         if first_answer && !peer.begun && !segment.flags.has(Flags::RST) {
             // Only now is it known which of the answers to SYN, if there were several, the client heard.
             peer.begun = true;
-            peer.scale = peer.answers.iter().find(|answer| answer.0 == segment.ack).and_then(|answer| answer.1);
+            peer.scale =
+                peer.answers.iter().find(|answer| answer.0 == segment.ack).and_then(|answer| answer.1);
             (peer.first, peer.una, peer.end) = (segment.ack, segment.ack, segment.ack);
             (peer.edge, peer.at) = (segment.ack + me.syn_window, now);
         }
