@@ -37,7 +37,7 @@ impl<P: Port> Tcp<P> {
         // been late, and so may be what follows. Where segments are small each of them would have a whole one sent again.
         let answers = match self.cold.get(hot.cold) {
             Some(cold) => cold.repaired.le(ack),
-            None => self.now_us.wrapping_sub(hot.sent_us) >= hot.srtt_us / 2,
+            None => acked >= size || self.now_us.wrapping_sub(hot.sent_us) >= hot.srtt_us / 2,
         };
         if hot.facts.has(Facts::LOSS) {
             hot.grow_by(delivered, segments);
