@@ -601,7 +601,7 @@ impl<P: Port> Tcp<P> {
     /// Our FIN, right behind what has been sent; tried again later if it cannot leave.
     pub(crate) fn send_fin(&mut self, index: u32) {
         let hot = &mut self.tcbs[index];
-        let seq = hot.snd_max.min(hot.snd_una + hot.snd_wnd());
+        let seq = hot.snd_max;
         hot.state = match hot.state {
             State::CloseWait => State::LastAck,
             State::Established | State::SynReceived => State::FinWait1,

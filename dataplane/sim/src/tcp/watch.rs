@@ -32,9 +32,9 @@ const SEGMENT_BYTES: u32 = 1_460;
 const INITIAL_BYTES: u32 = 10 * SEGMENT_BYTES;
 /// Of what the sender could know to have arrived, segments that may be sent again all the same.
 const NEEDLESS_MAX: u32 = 2;
-/// Silence that nobody needs to explain, in milliseconds: a time-out of three seconds (RFC 6298 5.7), and some; less
-/// than what is left of a closed connection may linger.
-const SILENCE_MS: u64 = 3_600;
+/// Silence that nobody needs to explain, in milliseconds: a time-out of three seconds (RFC 6298 5.7), or one of 300 ms
+/// doubled four times, and some.
+const SILENCE_MS: u64 = 5_000;
 /// How long a segment may be on its way from the stack that received it to that which has the connection, beside what
 /// frames lie about anyway.
 const HEARD_MS: u64 = 2;
