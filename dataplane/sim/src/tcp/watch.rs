@@ -88,6 +88,19 @@ impl Flow {
         self.begun && !self.over && (self.una.lt(self.end) || self.end.lt(self.first + self.queued))
     }
 
+    /// Bytes that the peer said to have out of order.
+    fn sacked_bytes(&self) -> u32 {
+        let mut blocks: Vec<(u32, u32)> =
+            self.sacked.iter().map(|block| (block.0.since(self.una), block.1.since(self.una))).collect();
+        blocks.sort_unstable();
+        let (mut bytes, mut reached) = (0, 0);
+        for (left, right) in blocks {
+            bytes += right.saturating_sub(left.max(reached));
+            reached = reached.max(right);
+        }
+        bytes
+    }
+
     /// Something was acknowledged.
     fn acknowledged(&mut self, ack: Seq, now: Mono) {
         self.round_trip_ms = self.round_trip_ms.max(now.as_ms().saturating_sub(self.first_at.as_ms()));
@@ -418,8 +431,8 @@ impl Flow {
         if self.end.lt(end) {
             self.end = end;
             let acked = self.una.since(self.first);
-            // Each duplicate says that something has left the network.
-            let allowed = INITIAL_BYTES + acked + (3 + self.duplicates) * SEGMENT_BYTES;
+            // Each duplicate says that something has left the network, and so do blocks.
+            let allowed = INITIAL_BYTES + acked + (3 + self.duplicates) * SEGMENT_BYTES + self.sacked_bytes();
             if self.end.since(self.una) > allowed {
                 return Err("has more under way than it may");
             }
