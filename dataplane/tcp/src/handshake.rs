@@ -404,6 +404,13 @@ impl<P: Port> Tcp<P> {
             self.port.put(frame);
             return;
         }
+        if other && self.cookies_are_about() && self.answers_cookie(arrival) {
+            // An earlier SYN of the same was answered by a cookie, and the client took that answer; or a SYN of before came
+            // late, whose window this need not be in.
+            self.forget_half_open(index);
+            self.cookie_segment(arrival, frame);
+            return;
+        }
         let stale = record.agreed.timestamps
             && segment.options.timestamps.is_none_or(|(stamp, _)| time_lt(stamp, record.ts_recent));
         let in_window = next.le(segment.seq) && segment.seq.le(edge);
@@ -413,12 +420,6 @@ impl<P: Port> Tcp<P> {
             return;
         }
         if segment.ack != record.iss + 1 {
-            if self.cookies_are_about() && self.answers_cookie(arrival) {
-                // An earlier SYN of the same was answered by a cookie, and the client took that answer.
-                self.forget_half_open(index);
-                self.cookie_segment(arrival, frame);
-                return;
-            }
             let many = self.cookies_are_about() || self.relays.is_some();
             if many && cookie::may_be(segment.ack.back(1), self.now) {
                 // It may be another stack's, or one that is not looked through because the data in front of this is on its
