@@ -1,0 +1,181 @@
+//! What goes to clients: queues that are flushed, connections that are ended, and what waits for room.
+
+use pelton_base::{ByteStreams, Ending, Key, Transmit};
+
+use super::{AHEAD, LAST_WORDS_MS, LOOKED_AHEAD_MIN, Shard};
+
+impl<T: ByteStreams> Shard<T> {
+    pub(super) fn carry_out(&mut self) {
+        self.asks.append(&mut self.broker.effects.asks);
+        while let Some(key) = self.broker.effects.silent.pop() {
+            if let Some(stream) = self.conn(key).map(|conn| conn.stream) {
+                self.transport.keep_alive(stream);
+            }
+        }
+        let mut closes = std::mem::take(&mut self.broker.effects.closes);
+        for close in closes.drain(..) {
+            let until = self.now.plus_ms(LAST_WORDS_MS);
+            let Some(conn) = self.conn(close.link) else { continue };
+            conn.rest = None;
+            conn.closing = Some(close.how);
+            let (stream, blocked) = (conn.stream, conn.blocked);
+            self.transport.pause_read(stream);
+            if !blocked {
+                self.transmit(close.link);
+            }
+            if self.conn(close.link).is_some_and(|conn| conn.closing.is_some()) {
+                self.last_words.push_back((until, close.link));
+            }
+        }
+        self.broker.effects.closes = closes;
+    }
+
+    /// Connections that do not take their last words in time are cut off.
+    pub(super) fn end_last_words(&mut self) {
+        while let Some(&(until, key)) = self.last_words.front() {
+            let pending = self.conn(key).is_some_and(|conn| conn.closing.is_some());
+            if pending && until > self.now {
+                return;
+            }
+            self.last_words.pop_front();
+            if pending && let Some(conn) = self.conn(key) {
+                conn.closing = None;
+                let stream = conn.stream;
+                self.broker.out().discard(key.index);
+                self.transport.close(stream, Ending::Abort);
+            }
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        self.broker.out().take_dirty(&mut dirty);
+        if dirty.len() <= AHEAD || self.conns.len() < LOOKED_AHEAD_MIN {
+            dirty.iter().for_each(|&index| self.flush_index(index));
+        } else {
+            self.flush_ahead(&dirty);
+        }
+        self.broker.out().close_logs();
+        self.dirty = dirty;
+    }
+
+    /// Flushes connections in three steps each: asks for the connection, for its stream, and sends.
+    pub(super) fn flush_ahead(&mut self, dirty: &[u32]) {
+        for at in 0..dirty.len() + 2 * AHEAD {
+            if let Some(&index) = dirty.get(at) {
+                self.conns.prefetch(index);
+            }
+            if let Some(&index) = at.checked_sub(AHEAD).and_then(|at| dirty.get(at))
+                && let Some(Some(conn)) = self.conns.get(index)
+            {
+                self.transport.prefetch(conn.stream);
+            }
+            if let Some(&index) = at.checked_sub(2 * AHEAD).and_then(|at| dirty.get(at)) {
+                self.flush_index(index);
+            }
+        }
+    }
+
+    /// What peers have acknowledged is taken off, where nothing was sent that took it along.
+    #[inline]
+    pub(super) fn take_acknowledged(&mut self) {
+        while let Some((token, n)) = self.transport.next_acknowledged() {
+            let key = Key::from_u64(token);
+            debug_assert!(self.conn(key).is_some(), "a stream that is bound has a connection");
+            let before = self.broker.out().queued(key.index);
+            self.broker.out().consume(key.index, n);
+            if before >= self.broker.starving_bytes() {
+                self.eased.push(key);
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn flush_urgent(&mut self) {
+        if self.broker.out().urgent.is_empty() {
+            return;
+        }
+        let mut urgent = std::mem::take(&mut self.urgent);
+        self.broker.out().take_urgent(&mut urgent);
+        for &index in &urgent {
+            self.flush_index(index);
+        }
+        self.urgent = urgent;
+    }
+
+    #[inline]
+    pub(super) fn flush_index(&mut self, index: u32) {
+        let Some(Some(conn)) = self.conns.get(index) else { return };
+        if conn.blocked {
+            self.broker.out().settle(index);
+        } else {
+            let key = conn.key;
+            self.transmit(key);
+        }
+    }
+
+    /// Sends what is queued to a connection, as far as its transport takes it.
+    #[inline]
+    pub(super) fn transmit(&mut self, key: Key) {
+        let Some(Some(conn)) = self.conns.get_mut(key.index) else { return };
+        let starving = self.broker.starving_bytes();
+        let (queue, logs) = self.broker.out().queue(key.index);
+        let before = queue.len();
+        let sent = if queue.is_empty() {
+            Transmit::Drained
+        } else {
+            self.transport.transmit(conn.stream, queue, logs)
+        };
+        if before >= starving && queue.len() < before {
+            self.eased.push(key);
+        }
+        self.broker.out().settle(key.index);
+        conn.blocked = sent == Transmit::Blocked;
+        if sent == Transmit::Drained
+            && let Some(how) = conn.closing.take()
+        {
+            self.transport.close(conn.stream, how);
+        }
+    }
+
+    pub(super) fn writable(&mut self, key: Key) {
+        let Some(conn) = self.conn(key) else { return };
+        let was_blocked = std::mem::take(&mut conn.blocked);
+        self.transmit(key);
+        // Where the transport only took off what has arrived, nothing waits: what did was asked at the end of the turn
+        // in which it came to wait.
+        if was_blocked && self.conn(key).is_some_and(|conn| !conn.blocked) {
+            self.broker.handle_writable(key);
+        }
+    }
+
+    /// What waited for what was queued to go out can follow now, where the transport has taken it all and there is
+    /// room. Where it has not taken it, [`Shard::writable`] comes; where the queue is full of what the peer has not
+    /// acknowledged, it is looked at again when some of that has come off. Returns whether anything followed.
+    pub(super) fn feed_starved(&mut self) -> bool {
+        if !self.can_feed() {
+            return false;
+        }
+        let mut eased = std::mem::take(&mut self.eased);
+        for key in eased.drain(..) {
+            self.broker.handle_writable(key);
+        }
+        self.eased = eased;
+        true
+    }
+
+    /// Whether anything that waited can follow; who can stays on the list.
+    #[inline]
+    pub(super) fn can_feed(&mut self) -> bool {
+        self.broker.take_starved(&mut self.eased);
+        if self.eased.is_empty() {
+            return false;
+        }
+        let mut eased = std::mem::take(&mut self.eased);
+        eased.retain(|&key| {
+            self.conn(key).is_some_and(|conn| !conn.blocked) && self.broker.has_room_again(key)
+        });
+        self.eased = eased;
+        !self.eased.is_empty()
+    }
+}
