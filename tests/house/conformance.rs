@@ -8,28 +8,15 @@ mod marks;
 mod statements;
 mod table;
 
-use std::fs::{read_to_string, write};
-
+use crate::tables::up_to_date;
 use marks::Marks;
-use pelton_tests::repository;
 use statements::{Statement, Whom, statements};
 
 const DOCUMENT: &str = "docs/conformance.md";
 
 #[test]
 fn the_table_is_up_to_date() {
-    let table = table::render(&statements(), &Marks::read());
-    let path = repository().join(DOCUMENT);
-    if std::env::var_os("PELTON_BLESS").is_some() {
-        write(&path, &table).expect("the table can be written");
-        return;
-    }
-    let written = read_to_string(&path).unwrap_or_default();
-    let differs = written.lines().zip(table.lines()).find(|(old, new)| old != new);
-    assert!(
-        written == table,
-        "{DOCUMENT} is out of date: PELTON_BLESS=1 cargo test -p pelton-tests --test house conformance\n{differs:#?}"
-    );
+    up_to_date(DOCUMENT, &table::render(&statements(), &Marks::read()), "conformance");
 }
 
 #[test]

@@ -5,4 +5,5 @@ mod conformance;
 mod layering;
 mod packages;
 mod sources;
+mod tables;
 mod tcp;

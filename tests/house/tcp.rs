@@ -9,28 +9,15 @@ mod document;
 mod marks;
 mod rules;
 
-use std::fs::{read_to_string, write};
-
+use crate::tables::up_to_date;
 use marks::Marks;
-use pelton_tests::repository;
 use rules::{Rule, State, rfcs};
 
 const DOCUMENT: &str = "docs/tcp-conformance.md";
 
 #[test]
 fn the_tcp_table_is_up_to_date() {
-    let table = document::render(&rfcs(), &Marks::read());
-    let path = repository().join(DOCUMENT);
-    if std::env::var_os("PELTON_BLESS").is_some() {
-        write(&path, &table).expect("the table can be written");
-        return;
-    }
-    let written = read_to_string(&path).unwrap_or_default();
-    let differs = written.lines().zip(table.lines()).find(|(old, new)| old != new);
-    assert!(
-        written == table,
-        "{DOCUMENT} is out of date: PELTON_BLESS=1 cargo test -p pelton-tests --test house tcp\n{differs:#?}"
-    );
+    up_to_date(DOCUMENT, &document::render(&rfcs(), &Marks::read()), "tcp");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::fs::read_to_string;
 use pelton_tests::{files, relative};
 
 use super::statements::Statement;
+use crate::tables::function;
 
 /// Citations and marks by statement.
 #[derive(Default)]
@@ -96,22 +97,4 @@ fn citations(text: &str) -> Vec<String> {
         }
     }
     found
-}
-
-/// The test a mark belongs to: the next function if the mark stands above one, else the one it stands in.
-fn function(lines: &[&str], at: usize) -> Option<String> {
-    let is_above = lines[at..]
-        .iter()
-        .find(|line| !line.trim().starts_with("//"))
-        .is_some_and(|line| line.trim().starts_with("#[") || name_of(line).is_some());
-    if is_above {
-        lines[at..].iter().find_map(|line| name_of(line))
-    } else {
-        lines[..at].iter().rev().find_map(|line| name_of(line))
-    }
-}
-
-fn name_of(line: &str) -> Option<String> {
-    let rest = line.trim().trim_start_matches("pub(crate) ").strip_prefix("fn ")?;
-    Some(rest.split(['(', '<']).next()?.to_owned())
 }

@@ -7,6 +7,7 @@ use pelton_tests::{files, relative};
 
 use super::citations::{Citation, citations};
 use super::rules::Rule;
+use crate::tables::function;
 
 /// Where rules of TCP are obeyed.
 const CODE: &[&str] = &["dataplane/tcp/src/", "dataplane/packet/src/"];
@@ -99,22 +100,4 @@ impl Marks {
             .flat_map(|(_, tests)| tests)
             .collect()
     }
-}
-
-/// The test a mark belongs to: the next function if the mark stands above one, else the one it stands in.
-fn function(lines: &[&str], at: usize) -> Option<String> {
-    let is_above = lines[at..]
-        .iter()
-        .find(|line| !line.trim().starts_with("//"))
-        .is_some_and(|line| line.trim().starts_with("#[") || name_of(line).is_some());
-    if is_above {
-        lines[at..].iter().find_map(|line| name_of(line))
-    } else {
-        lines[..at].iter().rev().find_map(|line| name_of(line))
-    }
-}
-
-fn name_of(line: &str) -> Option<String> {
-    let rest = line.trim().trim_start_matches("pub(crate) ").strip_prefix("fn ")?;
-    Some(rest.split(['(', '<']).next()?.to_owned())
 }
