@@ -27,7 +27,7 @@ use std::rc::Rc;
 
 use pelton_base::{Mono, Rng};
 use pelton_packet::{Interface, MacAddress, Port};
-use pelton_tcp::{Relays, Tcp, relays};
+use pelton_tcp::{Relays, Secrets, Settings, Tcp, relays};
 
 use crate::network::{ConnId, ToClient};
 use crate::stage::Event;
@@ -69,6 +69,8 @@ pub struct TcpNetwork {
     rng: Rng,
     now: Mono,
     links: Vec<Link>,
+    /// The same for all shards, as they are wherever several stacks serve an interface.
+    secrets: Secrets,
     relays: Vec<Option<Relays>>,
     holes: Rc<RefCell<Holes>>,
     own: OwnHost,
@@ -102,7 +104,9 @@ impl TcpNetwork {
         let own = OwnHost::new(port(), &addresses, plan.client.clone(), rng.u64(), now, watch.clone());
         let foreign =
             (plan.foreign != 0).then(|| ForeignHost::new(port(), plan.foreign_bytes, rng.u64(), now));
+        let keys = &mut rng.clone();
         let mut network = Self {
+            secrets: Secrets { cookie: keys.hash_key(), stamps: keys.hash_key() },
             relays: relays(shards).into_iter().map(Some).collect(),
             own,
             foreign,
@@ -136,7 +140,7 @@ impl TcpNetwork {
         };
         let end = self.links[usize::from(shard)].far.clone();
         let port = ShardPort { end, touched: self.touched.clone(), watch: self.watch.clone() };
-        let settings = self.plan.server.clone();
+        let settings = Settings { secrets: Some(self.secrets), ..self.plan.server.clone() };
         let mut tcp = Tcp::new(port, interface, &[LISTENER], settings, self.rng.u64(), self.now);
         if let Some(relays) = self.relays[usize::from(shard)].take() {
             tcp.join(relays);

@@ -420,10 +420,11 @@ impl<P: Port> Tcp<P> {
             return;
         }
         if segment.ack != record.iss + 1 {
-            let many = self.cookies_are_about() || self.relays.is_some();
-            if many && cookie::may_be(segment.ack.back(1), self.now) {
-                // It may be another stack's, or one that is not looked through because the data in front of this is on its
-                // way: a reset would end what the client takes for open.
+            let cookie = segment.ack.back(1);
+            let good = || cookie::check(self.keys.cookie, &arrival.tuple, record.irs, cookie, self.now);
+            if self.cookies_are_about() && good().is_some() {
+                // This SYN was answered by a cookie as well, and the client took that answer: here is data of it that came
+                // before what opens the connection. A reset would end what the client takes for open.
                 self.drops.add(TcpDrop::BadCookie);
                 self.port.put(frame);
                 return;
