@@ -35,7 +35,7 @@ counter_set! {
         Paws = "paws",
         /// A reset in the window that is not the next in sequence; challenged.
         ResetChallenged = "reset_challenged",
-        /// A SYN on an open connection; challenged.
+        /// A SYN on a connection that is open, or half-open with another number; challenged.
         SynChallenged = "syn_challenged",
         /// Acknowledges what was not sent, or what was acknowledged long ago; challenged.
         BadAck = "bad_ack",

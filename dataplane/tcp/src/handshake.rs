@@ -271,8 +271,7 @@ impl<P: Port> Tcp<P> {
 
     fn send_syn_ack(&mut self, index: u32) {
         let record = *self.half_open.get(index);
-        let local = self.locals.get(record.local).address;
-        let tuple = Tuple { local, remote: SocketAddr::new(record.remote, record.remote_port) };
+        let tuple = self.half_open_tuple(&record);
         let stamp = self.now_ms.wrapping_add(self.stamp_offset(&tuple));
         let timestamps = record.agreed.timestamps.then_some((stamp, record.ts_recent));
         let segment = self.syn_ack(&tuple, record.irs, record.iss, record.agreed, timestamps);
@@ -368,13 +367,21 @@ impl<P: Port> Tcp<P> {
         let record = *self.half_open.get(index);
         let next = record.irs + 1;
         let edge = next + self.settings.receive_window_bytes.min(65_535);
+        let stale = record.agreed.timestamps
+            && segment.options.timestamps.is_none_or(|(stamp, _)| time_lt(stamp, record.ts_recent));
+        let in_window = next.le(segment.seq) && segment.seq.le(edge);
         if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST) {
             if segment.seq == record.irs {
                 // The SYN again: our answer was lost.
                 self.half_open.answer_again(index, self.settings.ecn.agrees(segment.flags));
                 self.send_syn_ack(index);
+            } else if stale || !in_window {
+                // RFC 9293 3.10.7.4 first, 3.5 figure 9: a SYN of before that comes late must not end what its sender has
+                // begun since; one who has begun anew resets by what this acknowledges.
+                self.drops.add(TcpDrop::SynChallenged);
+                self.challenge_half_open(index);
             } else {
-                // The peer begins anew.
+                // RFC 9293 3.10.7.4 fourth: back to LISTEN, which takes the SYN at once.
                 self.forget_half_open(index);
                 self.listen_segment(arrival, Some(record.iss));
             }
@@ -411,9 +418,6 @@ impl<P: Port> Tcp<P> {
             self.cookie_segment(arrival, frame);
             return;
         }
-        let stale = record.agreed.timestamps
-            && segment.options.timestamps.is_none_or(|(stamp, _)| time_lt(stamp, record.ts_recent));
-        let in_window = next.le(segment.seq) && segment.seq.le(edge);
         if !segment.flags.has(Flags::ACK) || segment.flags.has(Flags::SYN) || stale || !in_window {
             self.drops.add(if stale { TcpDrop::Paws } else { TcpDrop::OutOfWindow });
             self.port.put(frame);
@@ -463,6 +467,40 @@ impl<P: Port> Tcp<P> {
         }
     }
 
+    /// An ACK that makes a peer that knows of no such connection reset it, RFC 9293 3.5.2; not often (RFC 5961 7).
+    fn challenge_half_open(&mut self, index: u32) {
+        if !self.challenges.take(self.now, &mut self.rng) {
+            self.drops.add(TcpDrop::ChallengeLimited);
+            return;
+        }
+        let record = *self.half_open.get(index);
+        let tuple = self.half_open_tuple(&record);
+        let agreed = record.agreed;
+        let stamp = self.now_ms.wrapping_add(self.stamp_offset(&tuple));
+        let shift = agreed.scale.map_or(0, |_| self.settings.receive_scale());
+        let ack = Segment {
+            source: tuple.local.port(),
+            destination: tuple.remote.port(),
+            seq: record.iss + 1,
+            ack: record.irs + 1,
+            flags: Flags::ACK,
+            window: (self.settings.receive_window_bytes.min(65_535) >> shift) as u16,
+            options: Options {
+                timestamps: agreed.timestamps.then_some((stamp, record.ts_recent)),
+                ..Options::default()
+            },
+            ..Segment::default()
+        };
+        self.counters.add(TcpCounter::Challenges);
+        let link = self.links.get(record.link);
+        self.send_segment(link, tuple.local, tuple.remote, &ack, |_| {});
+    }
+
+    fn half_open_tuple(&self, record: &HalfOpen) -> Tuple {
+        let local = self.locals.get(record.local).address;
+        Tuple { local, remote: SocketAddr::new(record.remote, record.remote_port) }
+    }
+
     /// RFC 9293 3.8.3 MUST-22, MUST-23.
     pub(crate) fn half_open_due(&mut self, index: u32) {
         if self.half_open.may_resend(index) {
@@ -478,8 +516,8 @@ impl<P: Port> Tcp<P> {
     pub(crate) fn forget_half_open(&mut self, index: u32) {
         let record = *self.half_open.get(index);
         if let Some(home) = self.half_open_home(index) {
-            let local = self.locals.get(record.local).address;
-            self.tell_home(home, Tuple { local, remote: SocketAddr::new(record.remote, record.remote_port) });
+            let tuple = self.half_open_tuple(&record);
+            self.tell_home(home, tuple);
         }
         self.demux.remove(record.hash, Entry::HalfOpen(index));
         self.links.leave(record.link);
