@@ -178,7 +178,7 @@ impl TcpNetwork {
             }
             let (local, remote) = (client_address(v6, foreign, port), server_address(v6));
             // Its SYN is sent before it is known that it is opened.
-            let before = self.watch.borrow_mut().open(id, local, foreign);
+            self.watch.borrow_mut().open(id, local, foreign);
             let opened = match &mut self.foreign {
                 Some(host) if foreign => host.connect(id, local, remote),
                 _ => self.own.connect(id, (local, remote), self.now),
@@ -187,7 +187,7 @@ impl TcpNetwork {
                 self.records.borrow_mut().open(id, local, foreign);
                 break;
             }
-            self.watch.borrow_mut().did_not_open(id, local, before);
+            self.watch.borrow_mut().did_not_open(id, local);
         }
         id
     }

@@ -55,7 +55,8 @@ impl Records {
 
     /// A shard accepts one.
     pub(crate) fn accept(&mut self, peer: SocketAddr) -> ConnId {
-        let Some(&conn) = self.by_peer.get(&peer) else {
+        let heard = self.watch.as_ref().and_then(|watch| watch.borrow().heard_from(peer));
+        let Some(conn) = heard.or_else(|| self.by_peer.get(&peer).copied()) else {
             self.fail(format!("a connection with {peer} was accepted, and nobody is there"));
             return 0;
         };

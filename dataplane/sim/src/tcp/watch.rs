@@ -35,9 +35,9 @@ const NEEDLESS_MAX: u32 = 2;
 /// Silence that nobody needs to explain, in milliseconds: a time-out of three seconds (RFC 6298 5.7), or one of 300 ms
 /// doubled four times, and some.
 const SILENCE_MS: u64 = 5_000;
-/// How long a segment may be on its way from the stack that received it to that which has the connection, beside what
-/// frames lie about anyway.
-const HEARD_MS: u64 = 2;
+/// How long a segment may be on its way from the stack that received it to that which has the connection, and is away
+/// for 10 ms at most, beside what frames lie about anyway.
+const HEARD_MS: u64 = 12;
 /// Bytes that may be sent again whatever was sent.
 const RESENT_BYTES: u64 = 60 * SEGMENT_BYTES as u64;
 
@@ -131,7 +131,10 @@ impl Watched {
 #[derive(Debug)]
 pub(crate) struct Watch {
     all: BTreeMap<ConnId, Watched>,
-    by_peer: BTreeMap<SocketAddr, ConnId>,
+    /// Whose an address is, the last at the end: frames of one that is gone may still be on their way.
+    by_peer: BTreeMap<SocketAddr, Vec<ConnId>>,
+    /// Whose segment came last from an address, SYNs apart.
+    heard_from: BTreeMap<SocketAddr, ConnId>,
     silence_ms: u64,
     /// How long what arrives may take to the stack that has the connection.
     heard_ms: u64,
@@ -154,6 +157,7 @@ impl Watch {
         Self {
             all: BTreeMap::new(),
             by_peer: BTreeMap::new(),
+            heard_from: BTreeMap::new(),
             silence_ms: SILENCE_MS + 3 * patience_ms,
             heard_ms: HEARD_MS + 2 * patience_ms,
             hindered: [Mono(0); 2],
@@ -162,20 +166,45 @@ impl Watch {
         }
     }
 
-    /// A client opens a connection, or tries to. Returns whose that address was before.
-    pub(crate) fn open(&mut self, conn: ConnId, peer: SocketAddr, foreign: bool) -> Option<ConnId> {
+    /// A client opens a connection, or tries to.
+    pub(crate) fn open(&mut self, conn: ConnId, peer: SocketAddr, foreign: bool) {
         let up = Flow { at: self.now, first_at: self.now, ..Flow::default() };
         self.all.insert(conn, Watched { foreign, up, ..Watched::default() });
-        self.by_peer.insert(peer, conn)
+        self.by_peer.entry(peer).or_default().push(conn);
     }
 
-    /// It could not: the address is still that one's.
-    pub(crate) fn did_not_open(&mut self, conn: ConnId, peer: SocketAddr, before: Option<ConnId>) {
+    /// It could not: the address is still somebody else's.
+    pub(crate) fn did_not_open(&mut self, conn: ConnId, peer: SocketAddr) {
         self.all.remove(&conn);
-        match before {
-            Some(before) => self.by_peer.insert(peer, before),
-            None => self.by_peer.remove(&peer),
+        if let Some(conns) = self.by_peer.get_mut(&peer) {
+            conns.retain(|&other| other != conn);
+        }
+    }
+
+    /// Which of the connections that an address had a segment is of, by a number that says where in what the client sends
+    /// it is: the last that began before that. A SYN that is sent is of the newest, or was sent before.
+    fn whose(&self, peer: SocketAddr, number: Option<Seq>, opens: bool) -> Option<ConnId> {
+        let conns = self.by_peer.get(&peer)?;
+        let &newest = conns.last()?;
+        let (Some(number), false) = (number, opens && !self.all[&newest].up.begun) else {
+            return Some(newest);
         };
+        let behind = |conn: &ConnId| {
+            let up = &self.all[conn].up;
+            let behind = number.since(up.first.back(1));
+            (up.begun && behind < 1 << 31).then_some(behind)
+        };
+        conns
+            .iter()
+            .filter(|conn| behind(conn).is_some())
+            .min_by_key(|conn| behind(conn))
+            .copied()
+            .or(Some(newest))
+    }
+
+    /// Whose connection it is that a shard accepts.
+    pub(crate) fn heard_from(&self, peer: SocketAddr) -> Option<ConnId> {
+        self.heard_from.get(&peer).copied()
     }
 
     /// There is more to send.
@@ -212,7 +241,7 @@ impl Watch {
         self.failure.as_ref()
     }
 
-    fn read(&self, frame: &[u8], from_client: bool) -> Option<Result<(ConnId, Segment), String>> {
+    fn read(&self, frame: &[u8], from_client: bool) -> Option<Result<(ConnId, SocketAddr, Segment), String>> {
         let Ok(Parsed::Ip(datagram)) = parse(frame) else { return None };
         if datagram.protocol != TCP {
             return None;
@@ -225,7 +254,13 @@ impl Watch {
                 } else {
                     (destination, segment.destination).into()
                 };
-                self.by_peer.get(&peer).map(|&conn| Ok((conn, segment)))
+                let number = if from_client {
+                    Some(segment.seq)
+                } else {
+                    segment.flags.has(Flags::ACK).then_some(segment.ack)
+                };
+                let opens = from_client && segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK);
+                self.whose(peer, number, opens).map(|conn| Ok((conn, peer, segment)))
             }
             Err(why) => Some(Err(format!("{why:?}"))),
         }
@@ -236,7 +271,7 @@ impl Watch {
         match self.read(frame, way == Way::Up) {
             None => {}
             Some(Err(why)) => self.fail(format!("a segment was sent that is none: {why}")),
-            Some(Ok((conn, segment))) => {
+            Some(Ok((conn, _, segment))) => {
                 let (now, silence_ms, hindered) = (self.now, self.silence_ms, self.hindered[side(way)]);
                 let Some(watched) = self.all.get_mut(&conn) else { return };
                 let failed = watched.sent(way, &segment, now, hindered, silence_ms);
@@ -252,9 +287,12 @@ impl Watch {
     /// A segment reaches who sends this way.
     pub(crate) fn told(&mut self, way: Way, frame: &[u8]) {
         let now = self.now;
-        if let Some(Ok((conn, segment))) = self.read(frame, way == Way::Down)
+        if let Some(Ok((conn, peer, segment))) = self.read(frame, way == Way::Down)
             && let Some(watched) = self.all.get_mut(&conn)
         {
+            if way == Way::Down && !segment.flags.has(Flags::SYN) {
+                self.heard_from.insert(peer, conn);
+            }
             watched.told(way, &segment, now, self.heard_ms);
         }
     }
@@ -284,7 +322,9 @@ impl Watched {
             me.syn_window = u32::from(segment.window);
             if way == Way::Up && !segment.flags.has(Flags::ACK) {
                 if me.begun {
-                    me.check_silence(now, hindered, silence_ms)?;
+                    if !foreign {
+                        me.check_silence(now, hindered, silence_ms)?;
+                    }
                 } else {
                     me.begun = true;
                     // Earlier ones may have found no room.
