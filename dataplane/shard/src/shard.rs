@@ -24,7 +24,7 @@ use crate::storage::{Storage, StoragePort};
 const COMMANDS_A_TURN: usize = 16;
 /// Data chunks taken from one other shard in one turn.
 const CHUNKS_A_TURN: usize = 8;
-/// Events that are looked ahead, so that memory has come by when they are worked on.
+/// Events that are looked ahead at a time, so that memory has come by when they are worked on.
 const AHEAD: usize = 8;
 /// Fewer connections stay in the processor's cache: the flush need not look ahead.
 const LOOKED_AHEAD_MIN: usize = 4_096;
@@ -74,6 +74,8 @@ pub struct Shard<T: ByteStreams> {
     urgent: Vec<u32>,
     /// Connections that had much queued and have less: something may have waited for that.
     eased: Vec<Key>,
+    /// Tokens of streams whose peers have taken bytes for good, and how many.
+    acknowledged: Vec<(u64, usize)>,
     /// Shards whose transports were given something in this turn.
     relayed_to: Vec<u16>,
     now: Mono,
@@ -111,6 +113,7 @@ impl<T: ByteStreams> Shard<T> {
             dirty: Vec::new(),
             urgent: Vec::new(),
             eased: Vec::new(),
+            acknowledged: Vec::new(),
             relayed_to: Vec::new(),
         }
     }

@@ -86,7 +86,7 @@ impl<P: Port> Tcp<P> {
             }
             self.cold.put(cold);
         }
-        // Where it stands among the soon it is looked over.
+        self.soon.forget(index);
         self.narrow.remove(&index);
         let hot = &self.tcbs[index];
         if hot.facts.has(Facts::WHEEL) {
@@ -99,6 +99,7 @@ impl<P: Port> Tcp<P> {
 
     /// The end of the turn: ACKs that nothing else has taken along leave, and FINs that may.
     pub(crate) fn finish_listed(&mut self) {
+        self.delay_acks();
         let mut listed = std::mem::take(&mut self.listed);
         for key in listed.drain(..) {
             let Some(index) = self.tcbs.live(key) else { continue };
@@ -120,6 +121,21 @@ impl<P: Port> Tcp<P> {
             }
         }
         self.listed = listed;
+    }
+
+    /// What has been answered needs no ACK of its own, and is not looked at again for one.
+    #[inline]
+    fn delay_acks(&mut self) {
+        let due = self.now.plus_ms(u64::from(self.settings.delayed_ack_ms));
+        for key in self.heard.drain(..) {
+            let Some(index) = self.tcbs.live(key) else { continue };
+            let facts = &mut self.tcbs[index].facts;
+            if facts.has(Facts::ACK_OWED) {
+                self.delayed.push_back((due, key));
+            } else {
+                facts.clear(Facts::ACK_DELAYED);
+            }
+        }
     }
 
     /// The peer has closed, everything it sent was handed out, and everything it was sent has arrived.

@@ -389,8 +389,7 @@ impl<P: Port> Tcp<P> {
         hot.facts.set(Facts::ACK_OWED);
         if !hot.facts.has(Facts::ACK_DELAYED) {
             hot.facts.set(Facts::ACK_DELAYED);
-            let due = self.now.plus_ms(u64::from(self.settings.delayed_ack_ms));
-            self.delayed.push_back((due, key));
+            self.heard.push(key);
         }
     }
 

@@ -98,6 +98,7 @@ impl<P: Port> Tcp<P> {
             hot.timer = Timer::None;
             hot.facts.clear(Facts::PROBED);
             hot.grow(flight, flight);
+            self.dismiss(index);
             self.consume_soon(index);
         }
         #[cfg(test)]

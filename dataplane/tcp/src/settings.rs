@@ -172,6 +172,12 @@ impl Settings {
         self
     }
 
+    /// How long a connection must be silent before it is probed; zero for never.
+    #[inline]
+    pub(crate) const fn keep_alive_ms(&self, watched: bool) -> u32 {
+        if watched { self.keep_alive_watched_ms } else { self.keep_alive_idle_ms }
+    }
+
     /// The longest segment that is taken on a link of this MTU: without headers of fixed length, options not counted
     /// (RFC 9293 3.7.1 MUST-67, 3.7.3 SHLD-6, RFC 6691, RFC 8200 8.3).
     pub(crate) const fn own_mss(&self, mtu: u16, v4: bool) -> u16 {

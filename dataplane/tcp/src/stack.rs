@@ -32,10 +32,8 @@ use crate::tuple::{Tuple, TupleKey};
 const BURST: usize = 64;
 /// Timers fired in one turn.
 const TIMERS_A_TURN: usize = 256;
-/// Frames that are read before the slot of one is looked at, so that it has come by.
-const SEGMENTS_AHEAD: usize = 8;
-/// Timers that are looked ahead, so that their connections have come by when they fire.
-const TIMERS_AHEAD: usize = 8;
+/// Segments, or timers, whose connections are asked for in one go, so that they have come by when their turn comes.
+const TOGETHER: usize = 8;
 /// How soon to try again to send what found no frame or no room.
 const RETRY_US: u64 = 1_000;
 
@@ -147,6 +145,8 @@ pub struct Tcp<P: Port> {
     pub(crate) soon: Soon,
     /// Delayed ACKs, in order: the delay is constant.
     pub(crate) delayed: VecDeque<(Mono, Key)>,
+    /// Connections that have data which is acknowledged with what answers it, or else after the delay.
+    pub(crate) heard: Vec<Key>,
     /// Connections to be looked at at the end of the turn.
     pub(crate) listed: Vec<Key>,
     /// Connections whose acknowledged bytes the shard is to take off when there is time.
@@ -244,6 +244,7 @@ impl<P: Port> Tcp<P> {
             wheel: Wheel::new(now),
             soon: Soon::new(now, settings.connections_max as usize * 2),
             delayed: VecDeque::new(),
+            heard: Vec::new(),
             listed: Vec::new(),
             consume: Vec::new(),
             waiting: Vec::new(),
@@ -390,11 +391,9 @@ impl<P: Port> Tcp<P> {
     fn receive(&mut self) {
         let (mut frames, mut seen) = (std::mem::take(&mut self.frames), std::mem::take(&mut self.seen));
         self.more = self.port.receive(self.now, BURST, &mut frames) == BURST;
-        // The table's line and the connection's lines are on their way while other frames are read: at millions of
-        // connections each is a miss, and all of a burst at once would be more than the processor waits for together.
         let mut plain_frames = 0;
         for (at, frame) in frames.iter().enumerate() {
-            let segment = match Plain::read(frame, self.interface.mac) {
+            seen.push(match Plain::read(frame, self.interface.mac) {
                 Some(plain) => {
                     let hash = self.hash_plain(&plain);
                     plain_frames += 1;
@@ -407,20 +406,19 @@ impl<P: Port> Tcp<P> {
                     }
                     None => self.read_other(frame, Way::Port),
                 },
-            };
-            self.demux.prefetch(segment.hash());
-            seen.push(segment);
-            if let Some(before) = at.checked_sub(SEGMENTS_AHEAD) {
-                self.prefetch_candidate(&seen[before]);
+            });
+            if at % TOGETHER == TOGETHER - 1 {
+                self.ask_for(&seen);
             }
         }
-        let first = frames.len().saturating_sub(SEGMENTS_AHEAD);
         self.counters.add_n(TcpCounter::SegmentsIn, plain_frames);
+        let asked_for = seen.len() / TOGETHER * TOGETHER;
         for (frame, way) in std::mem::take(&mut self.relayed) {
             seen.push(self.read_other(&frame, way));
             frames.push(frame);
         }
-        seen[first..].iter().for_each(|segment| self.prefetch_candidate(segment));
+        self.ask_for_slots(&seen[asked_for..]);
+        self.ask_for_candidates(&seen[asked_for.saturating_sub(TOGETHER)..]);
         for (segment, frame) in seen.iter().zip(frames.drain(..)) {
             match segment {
                 Seen::Plain(plain, hash) => self.dispatch_plain(plain, *hash, frame),
@@ -437,11 +435,29 @@ impl<P: Port> Tcp<P> {
         self.seen = seen;
     }
 
-    /// Asks for the likely connection of a segment, whose slot of the table has been asked for before.
+    /// Asks for the slots of the last segments, and for the likely connections of those before them, whose slots have
+    /// come by.
+    ///
+    /// Among millions each is on a page of its own, whose address the processor looks up first. It goes on with what
+    /// follows, but not far: asked for in one go the look-ups are done side by side, and between other work one by one.
     #[inline]
-    fn prefetch_candidate(&self, segment: &Seen) {
-        if let Some(Entry::Tcb(index)) = self.demux.candidate(segment.hash()) {
-            self.tcbs.prefetch(index);
+    fn ask_for(&self, seen: &[Seen]) {
+        let (before, last) = seen.split_at(seen.len() - TOGETHER);
+        self.ask_for_slots(last);
+        self.ask_for_candidates(&before[before.len().saturating_sub(TOGETHER)..]);
+    }
+
+    #[inline]
+    fn ask_for_slots(&self, seen: &[Seen]) {
+        seen.iter().for_each(|segment| self.demux.prefetch(segment.hash()));
+    }
+
+    #[inline]
+    fn ask_for_candidates(&self, seen: &[Seen]) {
+        for segment in seen {
+            if let Some(Entry::Tcb(index)) = self.demux.candidate(segment.hash()) {
+                self.tcbs.prefetch(index);
+            }
         }
     }
 
@@ -609,19 +625,7 @@ impl<P: Port> Tcp<P> {
     }
 
     fn run_timers(&mut self) {
-        while let Some(&(due, key)) = self.delayed.front()
-            && due <= self.now
-        {
-            self.delayed.pop_front();
-            if let Some(index) = self.tcbs.live(key) {
-                let facts = &mut self.tcbs[index].facts;
-                facts.clear(Facts::ACK_DELAYED);
-                if facts.has(Facts::ACK_OWED) {
-                    facts.set(Facts::ACK_NOW);
-                    self.list(index);
-                }
-            }
-        }
+        self.run_delayed();
         let mut due = std::mem::take(&mut self.due);
         self.more |= self.wheel.expire(self.now, TIMERS_A_TURN, &mut due);
         for index in due.drain(..) {
@@ -629,9 +633,12 @@ impl<P: Port> Tcp<P> {
         }
         self.more |= self.soon.expire(self.now, TIMERS_A_TURN, &mut due);
         for (at, &index) in due.iter().enumerate() {
-            if let Some(&next) = due.get(at + TIMERS_AHEAD) {
-                self.tcbs.prefetch(next);
-                self.wheel.prefetch(next);
+            if at % TOGETHER == 0 {
+                let first = if at == 0 { 0 } else { at + TOGETHER };
+                for &next in due.iter().take(at + 2 * TOGETHER).skip(first) {
+                    self.tcbs.prefetch(next);
+                    self.wheel.prefetch(next);
+                }
             }
             self.soon_fired(index);
         }
@@ -647,9 +654,33 @@ impl<P: Port> Tcp<P> {
         }
     }
 
+    /// ACKs that have been delayed for long enough.
+    fn run_delayed(&mut self) {
+        loop {
+            let due = self.delayed.iter().take(TOGETHER).take_while(|&&(due, _)| due <= self.now);
+            let together = due.map(|(_, key)| self.tcbs.prefetch(key.index)).count();
+            if together == 0 {
+                return;
+            }
+            for _ in 0..together {
+                let Some((_, key)) = self.delayed.pop_front() else { return };
+                let Some(index) = self.tcbs.live(key) else { continue };
+                let facts = &mut self.tcbs[index].facts;
+                facts.clear(Facts::ACK_DELAYED);
+                if facts.has(Facts::ACK_OWED) {
+                    facts.set(Facts::ACK_NOW);
+                    self.list(index);
+                }
+            }
+        }
+    }
+
     /// The earliest that anything is due.
     pub(crate) fn next_due(&self) -> Option<Mono> {
-        let put_off = !self.consume.is_empty() || !self.listed.is_empty() || self.has_relayed();
+        let put_off = !self.consume.is_empty()
+            || !self.heard.is_empty()
+            || !self.listed.is_empty()
+            || self.has_relayed();
         if self.more || !self.events.is_empty() || put_off {
             return Some(self.now);
         }

@@ -69,7 +69,7 @@ facts! {
     ACK_NOW = 3,
     /// It stands in the list of those that are looked at at the end of the turn.
     LISTED = 4,
-    /// It stands in the queue of delayed ACKs.
+    /// It stands in the queue of delayed ACKs, or among those that may come to it at the end of the turn.
     ACK_DELAYED = 5,
     /// A data segment came that was not acknowledged.
     ACK_OWED = 6,
@@ -123,8 +123,6 @@ facts! {
     ANNOUNCED = 29,
     /// Its owner asks to be told if a silent peer is gone.
     WATCHED = 32,
-    /// It is to be looked at within the next second, at `fires_at_ms`.
-    SOON = 31,
     /// Explicit congestion notification was agreed on.
     ECN = 33,
     /// A packet came that a router has marked, and the peer has not said yet that it slowed down.
@@ -262,7 +260,7 @@ pub(crate) struct Hot {
     /// Since when nothing has been acknowledged that should be.
     pub(crate) stalled_ms: u32,
     pub(crate) linger_at_ms: u32,
-    /// When it is looked at next: by the list of [`Facts::SOON`] where it stands in it, else by the wheel.
+    /// When it comes up in the list of those to be looked at soon, where it stands in it.
     pub(crate) fires_at_ms: u32,
     pub(crate) timer: Timer,
     /// Keep-alive probes since something came.

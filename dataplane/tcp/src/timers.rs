@@ -24,7 +24,9 @@ impl<P: Port> Tcp<P> {
         hot.timer = timer;
         hot.timer_at_ms = at_ms;
         // The other deadlines have been seen to: one that is before what is armed cannot be.
-        if !hot.facts.has(Facts::WHEEL.or(Facts::SOON)) || time_lt(at_ms, hot.fires_at_ms) {
+        if self.soon.stands(index) && !time_lt(at_ms, hot.fires_at_ms) {
+            self.soon.want(index);
+        } else {
             self.arm(index);
         }
     }
@@ -39,6 +41,8 @@ impl<P: Port> Tcp<P> {
             hot.timer = Timer::None;
             if hot.facts.has(Facts::BLOCKED) {
                 self.rearm_blocked(index);
+            } else {
+                self.dismiss(index);
             }
             return;
         }
@@ -123,11 +127,7 @@ impl<P: Port> Tcp<P> {
     fn keep_alive_at(&self, index: u32) -> Option<u32> {
         let settings = &self.settings;
         let hot = &self.tcbs[index];
-        let idle_ms = if hot.facts.has(Facts::WATCHED) {
-            settings.keep_alive_watched_ms
-        } else {
-            settings.keep_alive_idle_ms
-        };
+        let idle_ms = settings.keep_alive_ms(hot.facts.has(Facts::WATCHED));
         let wanted = idle_ms != 0
             && matches!(hot.state, State::Established | State::CloseWait)
             && hot.flight() == 0
@@ -144,41 +144,45 @@ impl<P: Port> Tcp<P> {
         let Some(at) = self.deadline(index) else { return };
         let instant = self.instant(at);
         let hot = &mut self.tcbs[index];
-        if hot.facts.has(Facts::WHEEL.or(Facts::SOON)) && !time_lt(at, hot.fires_at_ms) {
-            return;
-        }
-        hot.fires_at_ms = at;
-        if self.soon.push(index, instant.as_ms()) {
-            hot.facts.set(Facts::SOON);
-        } else {
+        if self.soon.stands(index) && !time_lt(at, hot.fires_at_ms) {
+            self.soon.want(index);
+        } else if self.soon.push(index, instant.as_ms()) {
+            hot.fires_at_ms = at;
+        } else if !hot.facts.has(Facts::WHEEL)
+            || self.wheel.deadline(index).is_none_or(|armed| instant < armed)
+        {
             hot.facts.set(Facts::WHEEL);
             self.wheel.set(index, instant);
         }
     }
 
+    /// Nothing is under way any more, and the timer of before is off: when the connection comes up in the list of the next
+    /// second, nothing is due. What else it waits for is for the wheel.
+    #[inline]
+    pub(crate) fn dismiss(&mut self, index: u32) {
+        let facts = self.tcbs[index].facts;
+        let asks = self.settings.keep_alive_ms(facts.has(Facts::WATCHED)) != 0;
+        if !facts.has(Facts::LINGER) && (facts.has(Facts::WHEEL) || !asks) {
+            self.soon.dismiss(index);
+        }
+    }
+
     /// The wheel fires for a connection.
     pub(crate) fn wheel_fired(&mut self, index: u32) {
-        // If it stands in the other list as well, that is later, and not meant any more.
-        self.tcbs[index].facts.clear(Facts::WHEEL.or(Facts::SOON));
+        self.tcbs[index].facts.clear(Facts::WHEEL);
         self.timer_fired(index);
     }
 
     /// A connection comes up in the list of those to be looked at soon. It may be another's place by now, or have been
     /// looked at before.
     pub(crate) fn soon_fired(&mut self, index: u32) {
-        let hot = &mut self.tcbs[index];
+        let hot = &self.tcbs[index];
         let meant =
-            hot.generation & 1 == 1 && hot.facts.has(Facts::SOON) && has_come(hot.fires_at_ms, self.now_ms);
-        if !meant {
-            return;
+            hot.generation & 1 == 1 && self.soon.is_wanted(index) && has_come(hot.fires_at_ms, self.now_ms);
+        if meant {
+            self.soon.forget(index);
+            self.timer_fired(index);
         }
-        hot.facts.clear(Facts::SOON);
-        if hot.facts.has(Facts::WHEEL)
-            && let Some(at) = self.wheel.deadline(index)
-        {
-            hot.fires_at_ms = at.as_ms() as u32;
-        }
-        self.timer_fired(index);
     }
 
     fn timer_fired(&mut self, index: u32) {

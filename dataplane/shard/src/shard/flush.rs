@@ -59,27 +59,32 @@ impl<T: ByteStreams> Shard<T> {
         self.dirty = dirty;
     }
 
-    /// Flushes connections in three steps each: asks for the connection, for its stream, and sends.
+    /// Flushes connections in three steps each, some at a time: asks for the connections, for their streams, and sends.
     pub(super) fn flush_ahead(&mut self, dirty: &[u32]) {
-        for at in 0..dirty.len() + 2 * AHEAD {
-            if let Some(&index) = dirty.get(at) {
-                self.conns.prefetch(index);
+        let group = |at: usize| dirty.iter().skip(at).take(AHEAD);
+        for at in (0..dirty.len() + 2 * AHEAD).step_by(AHEAD) {
+            group(at).for_each(|&index| self.conns.prefetch(index));
+            let Some(at) = at.checked_sub(AHEAD) else { continue };
+            for &index in group(at) {
+                if let Some(Some(conn)) = self.conns.get(index) {
+                    self.transport.prefetch(conn.stream);
+                }
             }
-            if let Some(&index) = at.checked_sub(AHEAD).and_then(|at| dirty.get(at))
-                && let Some(Some(conn)) = self.conns.get(index)
-            {
-                self.transport.prefetch(conn.stream);
-            }
-            if let Some(&index) = at.checked_sub(2 * AHEAD).and_then(|at| dirty.get(at)) {
-                self.flush_index(index);
-            }
+            let Some(at) = at.checked_sub(AHEAD) else { continue };
+            group(at).for_each(|&index| self.flush_index(index));
         }
     }
 
     /// What peers have acknowledged is taken off, where nothing was sent that took it along.
     #[inline]
     pub(super) fn take_acknowledged(&mut self) {
+        let mut acknowledged = std::mem::take(&mut self.acknowledged);
         while let Some((token, n)) = self.transport.next_acknowledged() {
+            let index = Key::from_u64(token).index;
+            self.broker.out().prefetch(index);
+            acknowledged.push((token, n));
+        }
+        for (token, n) in acknowledged.drain(..) {
             let key = Key::from_u64(token);
             debug_assert!(self.conn(key).is_some(), "a stream that is bound has a connection");
             let before = self.broker.out().queued(key.index);
@@ -88,6 +93,7 @@ impl<T: ByteStreams> Shard<T> {
                 self.eased.push(key);
             }
         }
+        self.acknowledged = acknowledged;
     }
 
     #[inline]

@@ -10,8 +10,11 @@ impl<T: ByteStreams> Shard<T> {
     pub(super) fn take_streams(&mut self) {
         self.transport.poll(self.now);
         (0..AHEAD).for_each(|ahead| self.prefetch(ahead));
-        while let Some(event) = self.transport.next() {
-            self.prefetch(AHEAD);
+        for taken in 0.. {
+            if taken % AHEAD == 0 {
+                (AHEAD..2 * AHEAD).for_each(|ahead| self.prefetch(ahead));
+            }
+            let Some(event) = self.transport.next() else { break };
             match event {
                 StreamEvent::Data { token, chunk } if self.life != Life::Serves => {
                     // Its client's will may be published already.
@@ -44,7 +47,8 @@ impl<T: ByteStreams> Shard<T> {
         }
     }
 
-    /// Asks for what an event to come will touch: with many connections each of its tables is a miss.
+    /// Asks for what an event to come will touch: with many connections each of its tables is a miss. Many are asked for
+    /// in one go: the addresses of what lies on many pages are then looked up side by side.
     #[inline]
     pub(super) fn prefetch(&self, ahead: usize) {
         if let Some(token) = self.transport.upcoming(ahead) {
