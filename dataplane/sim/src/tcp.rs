@@ -11,10 +11,12 @@
 //! is never given up. In the end ([`TcpNetwork::remaining`], [`crate::cluster`]) no stack may have a connection, a
 //! record, a timer, a frame or anything to wait for.
 
+mod duties;
 mod foreign;
 mod link;
 mod own;
 mod record;
+mod repairs;
 mod streams;
 mod tally;
 mod trouble;
@@ -99,7 +101,7 @@ impl TcpNetwork {
         let links: Vec<Link> = (0..shards).map(|_| Link::new(plan.memory, (rng.u64(), rng.u64()))).collect();
         let holes = Rc::<RefCell<Holes>>::default();
         let addresses = [false, true].map(|v6| client_address(v6, false, 0));
-        let watch = Rc::new(RefCell::new(Watch::new(plan.patience_ms())));
+        let watch = Rc::new(RefCell::new(Watch::new(plan.patience_ms(), plan.promises())));
         let port = || HostPort::new(&links, &holes, &watch);
         let own = OwnHost::new(port(), &addresses, plan.client.clone(), rng.u64(), now, watch.clone());
         let foreign =

@@ -46,7 +46,7 @@ pub(crate) struct OwnHost {
     pub(crate) busy: bool,
     watch: Rc<RefCell<Watch>>,
     /// What [`excuses`] were counted.
-    excused: u64,
+    excused: (u64, u64),
 }
 
 impl OwnHost {
@@ -70,7 +70,7 @@ impl OwnHost {
             by_slot: Vec::new(),
             busy: false,
             watch,
-            excused: 0,
+            excused: (0, 0),
         }
     }
 
@@ -170,6 +170,7 @@ impl OwnHost {
             match &piece {
                 ToClient::Bytes(bytes) => {
                     self.tcp.consumed(conn.stream, bytes.len());
+                    self.watch.borrow_mut().consumed(id, Way::Up, bytes.len());
                     self.busy = true;
                 }
                 ToClient::Closed | ToClient::Reset => over = true,
@@ -204,8 +205,9 @@ impl OwnHost {
         self.tcp.port().set_now(now);
         self.tcp.poll(now);
         let excused = excuses(&self.tcp);
-        if std::mem::replace(&mut self.excused, excused) != excused {
-            self.watch.borrow_mut().forget_sacked(Way::Up);
+        let before = std::mem::replace(&mut self.excused, excused);
+        if before != excused {
+            self.watch.borrow_mut().forget_sacked(Way::Up, before.1 != excused.1);
         }
         while let Some(event) = self.tcp.next() {
             match event {

@@ -33,13 +33,13 @@ pub struct TcpStreams {
     by_token: BTreeMap<u64, u64>,
     watch: Rc<RefCell<Watch>>,
     /// What [`excuses`] were counted.
-    excused: u64,
+    excused: (u64, u64),
 }
 
-/// How often a stack had a reason to send again what it was told to have arrived.
-pub(crate) fn excuses<P: Port>(tcp: &Tcp<P>) -> u64 {
+/// How often a stack had a reason to send again what it was told to have arrived: a time-out, or no room to know of it.
+pub(crate) fn excuses<P: Port>(tcp: &Tcp<P>) -> (u64, u64) {
     let counters = tcp.counters();
-    counters.get(TcpCounter::TimeOuts) + counters.get(TcpCounter::ColdExhausted)
+    (counters.get(TcpCounter::TimeOuts), counters.get(TcpCounter::ColdExhausted))
 }
 
 impl TcpStreams {
@@ -48,7 +48,7 @@ impl TcpStreams {
         records: Rc<RefCell<Records>>,
         watch: Rc<RefCell<Watch>>,
     ) -> Self {
-        Self { tcp, records, taps: BTreeMap::new(), by_token: BTreeMap::new(), watch, excused: 0 }
+        Self { tcp, records, taps: BTreeMap::new(), by_token: BTreeMap::new(), watch, excused: (0, 0) }
     }
 
     /// The stack.
@@ -110,8 +110,9 @@ impl ByteStreams for TcpStreams {
     fn poll(&mut self, now: Mono) {
         self.tcp.poll(now);
         let excused = excuses(&self.tcp);
-        if std::mem::replace(&mut self.excused, excused) != excused {
-            self.watch.borrow_mut().forget_sacked(Way::Down);
+        let before = std::mem::replace(&mut self.excused, excused);
+        if before != excused {
+            self.watch.borrow_mut().forget_sacked(Way::Down, before.1 != excused.1);
         }
     }
 
@@ -146,6 +147,9 @@ impl ByteStreams for TcpStreams {
     }
 
     fn consumed(&mut self, stream: StreamId, n: usize) {
+        if let Some(tap) = self.taps.get(&stream.0) {
+            self.watch.borrow_mut().consumed(tap.conn, Way::Down, n);
+        }
         self.tcp.consumed(stream, n);
     }
 

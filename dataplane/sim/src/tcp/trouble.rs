@@ -5,10 +5,14 @@ use pelton_packet::fault::Faults;
 use pelton_packet::memory::MemorySettings;
 use pelton_tcp::Settings;
 
+use super::duties::Promise;
 use super::link::Link;
 
 /// How long a ring stays full at most: meanwhile everybody who has something to send tries every millisecond.
 const STUCK_MS_MAX: u64 = 200;
+
+/// RFC 9293 3.8.6.3 MUST-58.
+const ACK_MS_MAX: u64 = 500;
 
 /// At least so many kinds of trouble in a run.
 const KINDS_MIN: usize = 4;
@@ -121,6 +125,21 @@ impl TcpPlan {
     pub(crate) fn patience_ms(&self) -> u64 {
         let black_hole_ms = if self.black_hole == 0 { 0 } else { self.black_hole_ms_max };
         if self.starved == 0 { 0 } else { self.phase_ms_max.max(black_hole_ms) }
+    }
+
+    /// What the clients' stack promises, and what the shards' stacks do.
+    pub(crate) fn promises(&self) -> [Promise; 2] {
+        // The clients' takes its turns in time. Between shards segments are handed on, with turns that come late.
+        let late = 4;
+        let (client, server) = (&self.client, &self.server);
+        [
+            Promise {
+                window: client.receive_window_bytes,
+                ack_ms: u64::from(client.delayed_ack_ms) * late,
+                direct: true,
+            },
+            Promise { window: server.receive_window_bytes, ack_ms: ACK_MS_MAX, direct: false },
+        ]
     }
 
     /// How many kinds of trouble there are.

@@ -11,7 +11,11 @@
 //! | no more is under way than an initial window, what was acknowledged, and limited transmit | RFC 5681 3.1, RFC 3042 |
 //! | what the peer said to have is not sent again but after a time-out | RFC 2018 8, RFC 6675 5 |
 //! | the first of what waits, be it for an acknowledgement or to be sent at all, is sent within three times the longest silence, or six times the longest round trip, so far | RFC 6298 5.5, RFC 9293 3.8.6.1 |
+//! | a window that closes while there is more to send is probed, within two seconds or as above | RFC 9293 3.8.6.1 MUST-36 |
 //! | how much is sent again is bounded by what is sent | |
+//!
+//! What it owes for what it receives is in [`duties`](super::duties), how losses are repaired in
+//! [`repairs`](super::repairs).
 //!
 //! What it knows of a shard's stack may be early: segments are handed from stack to stack after they were seen.
 
@@ -24,10 +28,12 @@ use pelton_packet::{Parsed, parse};
 use pelton_tcp::Seq;
 use pelton_tcp::segment::{Flags, Segment};
 
+use super::duties::{Duties, Promise};
+use super::repairs::Repairs;
 use crate::network::{ConnId, Way};
 
 /// Bytes of a segment on these links at most.
-const SEGMENT_BYTES: u32 = 1_460;
+pub(crate) const SEGMENT_BYTES: u32 = 1_460;
 /// RFC 6928 2.
 const INITIAL_BYTES: u32 = 10 * SEGMENT_BYTES;
 /// Of what the sender could know to have arrived, segments that may be sent again all the same.
@@ -35,6 +41,10 @@ const NEEDLESS_MAX: u32 = 2;
 /// Silence that nobody needs to explain, in milliseconds: a time-out of three seconds (RFC 6298 5.7), or one of 300 ms
 /// doubled four times, and some.
 const SILENCE_MS: u64 = 5_000;
+/// A closed window is probed after a time-out, one second at first.
+const PROBE_MS: u64 = 2_000;
+/// How long shards' turns make a repair wait.
+const TURNS_MS: u64 = 75;
 /// How long a segment may be on its way from the stack that received it to that which has the connection, and is away
 /// for 10 ms at most, beside what frames lie about anyway.
 const HEARD_MS: u64 = 12;
@@ -58,6 +68,11 @@ struct Flow {
     /// The peer's right edge, as the sender was told.
     edge: Seq,
     window_closed: bool,
+    /// Since when.
+    closed_at: Mono,
+    /// The window as the peer's last segment said, and the latest of its time stamps.
+    window: u16,
+    stamp: Option<u32>,
     /// What the peer said to have out of order, and when the sender is sure to have heard of it.
     sacked: Vec<(Seq, Seq, Mono)>,
     /// The sender's own acknowledgement, and the right edge of its window.
@@ -65,7 +80,9 @@ struct Flow {
     /// Its shift, as it offered it.
     scale: Option<u8>,
     /// The answers to a SYN, each with its number and its shift: several stacks may answer, each in its own way.
-    answers: Vec<(Seq, Option<u8>)>,
+    answers: Vec<(Seq, Option<u8>, bool)>,
+    /// It offered SACK.
+    sack: bool,
     syn_window: u32,
     /// Bytes that it was given to send.
     queued: u32,
@@ -80,6 +97,8 @@ struct Flow {
     /// Acknowledgements of what had been acknowledged.
     duplicates: u32,
     needless: u32,
+    duties: Duties,
+    repairs: Repairs,
 }
 
 impl Flow {
@@ -105,6 +124,7 @@ impl Flow {
     fn acknowledged(&mut self, ack: Seq, now: Mono) {
         self.round_trip_ms = self.round_trip_ms.max(now.as_ms().saturating_sub(self.first_at.as_ms()));
         (self.una, self.at, self.first_at) = (ack, now, now);
+        self.repairs.acknowledged(ack);
         if self.una == self.end {
             self.duplicates = 0;
         }
@@ -138,6 +158,7 @@ pub(crate) struct Watch {
     silence_ms: u64,
     /// How long what arrives may take to the stack that has the connection.
     heard_ms: u64,
+    promises: [Promise; 2],
     /// When a sender last found no frame or no room.
     hindered: [Mono; 2],
     pub(crate) now: Mono,
@@ -153,13 +174,15 @@ const fn side(way: Way) -> usize {
 
 impl Watch {
     /// `patience_ms`: for how long at most frames lie about before they are looked at.
-    pub(crate) const fn new(patience_ms: u64) -> Self {
+    /// `promises`: what clients' stack promises, and shards'.
+    pub(crate) const fn new(patience_ms: u64, promises: [Promise; 2]) -> Self {
         Self {
             all: BTreeMap::new(),
             by_peer: BTreeMap::new(),
             heard_from: BTreeMap::new(),
             silence_ms: SILENCE_MS + 3 * patience_ms,
             heard_ms: HEARD_MS + 2 * patience_ms,
+            promises,
             hindered: [Mono(0); 2],
             now: Mono(0),
             failure: None,
@@ -230,10 +253,22 @@ impl Watch {
         self.silence_ms += 4 * ms;
     }
 
-    /// Time-outs of those who send this way, or no means to know what was said: all may be sent again.
-    pub(crate) fn forget_sacked(&mut self, way: Way) {
+    /// Time-outs of those who send this way, or, `blind`, no means to know what was said: all may be sent again.
+    pub(crate) fn forget_sacked(&mut self, way: Way, blind: bool) {
         for watched in self.all.values_mut() {
-            watched.flows(way).0.sacked.clear();
+            let (flow, _) = watched.flows(way);
+            flow.sacked.clear();
+            flow.repairs.excuse(flow.end);
+            if blind {
+                flow.repairs.forget_shown();
+            }
+        }
+    }
+
+    /// Who sends this way has taken what it received.
+    pub(crate) fn consumed(&mut self, conn: ConnId, way: Way, n: usize) {
+        if let Some(watched) = self.all.get_mut(&conn) {
+            watched.flows(way).0.duties.consumed += n as u32;
         }
     }
 
@@ -273,8 +308,9 @@ impl Watch {
             Some(Err(why)) => self.fail(format!("a segment was sent that is none: {why}")),
             Some(Ok((conn, _, segment))) => {
                 let (now, silence_ms, hindered) = (self.now, self.silence_ms, self.hindered[side(way)]);
+                let promise = self.promises[side(way)];
                 let Some(watched) = self.all.get_mut(&conn) else { return };
-                let failed = watched.sent(way, &segment, now, hindered, silence_ms);
+                let failed = watched.sent(way, &segment, now, hindered, silence_ms, promise);
                 if let Err(why) = failed {
                     let (flow, _) = watched.flows(way);
                     let what = format!("connection {conn}, {way:?}: {why}; {segment:?}; {flow:?}");
@@ -286,14 +322,19 @@ impl Watch {
 
     /// A segment reaches who sends this way.
     pub(crate) fn told(&mut self, way: Way, frame: &[u8]) {
-        let now = self.now;
+        let (now, hindered, silence_ms) = (self.now, self.hindered[side(way)], self.silence_ms);
         if let Some(Ok((conn, peer, segment))) = self.read(frame, way == Way::Down)
             && let Some(watched) = self.all.get_mut(&conn)
         {
             if way == Way::Down && !segment.flags.has(Flags::SYN) {
                 self.heard_from.insert(peer, conn);
             }
-            watched.told(way, &segment, now, self.heard_ms);
+            let times = (now, hindered, self.heard_ms, silence_ms);
+            if let Err(why) = watched.told(way, &segment, times, self.promises[side(way)]) {
+                let (flow, _) = watched.flows(way);
+                let what = format!("connection {conn}, {way:?}: {why}; told {segment:?}; {flow:?}");
+                self.fail(what);
+            }
         }
     }
 
@@ -310,14 +351,16 @@ impl Watched {
         now: Mono,
         hindered: Mono,
         silence_ms: u64,
+        promise: Promise,
     ) -> Result<(), &'static str> {
         let foreign = self.foreign && way == Way::Up;
         let (me, peer) = self.flows(way);
         if segment.flags.has(Flags::SYN) {
             if way == Way::Down {
-                me.answers.push((segment.seq + 1, segment.options.window_scale));
+                let options = &segment.options;
+                me.answers.push((segment.seq + 1, options.window_scale, options.sack_permitted));
             } else {
-                me.scale = segment.options.window_scale;
+                (me.scale, me.sack) = (segment.options.window_scale, segment.options.sack_permitted);
             }
             me.syn_window = u32::from(segment.window);
             if way == Way::Up && !segment.flags.has(Flags::ACK) {
@@ -341,8 +384,8 @@ impl Watched {
         if first_answer && !peer.begun && !segment.flags.has(Flags::RST) {
             // Only now is it known which of the answers to SYN, if there were several, the client heard.
             peer.begun = true;
-            peer.scale =
-                peer.answers.iter().find(|answer| answer.0 == segment.ack).and_then(|answer| answer.1);
+            let heard = peer.answers.iter().find(|answer| answer.0 == segment.ack);
+            (peer.scale, peer.sack) = heard.map_or((None, false), |answer| (answer.1, answer.2));
             (peer.first, peer.una, peer.end) = (segment.ack, segment.ack, segment.ack);
             (peer.edge, peer.at) = (segment.ack + me.syn_window, now);
         }
@@ -368,6 +411,11 @@ impl Watched {
                 return Err("the right edge of its window went back");
             }
         }
+        if !foreign {
+            let promise = Promise { window: promise.window.min(65_535 << scale), ..promise };
+            let before = me.said.map(|(ack, _)| ack);
+            me.duties.speaks(segment, edge, before, peer.first, promise, (now, hindered))?;
+        }
         me.said = Some((segment.ack, me.said.map_or(edge, |(_, before)| before.max(edge))));
         if segment.sequence_len() == 0 {
             return Ok(());
@@ -379,26 +427,49 @@ impl Watched {
         me.sent_data(segment, now, hindered, silence_ms)
     }
 
-    fn told(&mut self, way: Way, segment: &Segment, now: Mono, heard_ms: u64) {
+    fn told(
+        &mut self,
+        way: Way,
+        segment: &Segment,
+        (now, hindered, heard_ms, silence_ms): (Mono, Mono, u64, u64),
+        promise: Promise,
+    ) -> Result<(), &'static str> {
+        let foreign = self.foreign && way == Way::Up;
         let (me, peer) = self.flows(way);
         if segment.flags.has(Flags::SYN) {
             if way == Way::Up && segment.ack == me.first && me.una.lt(me.first) {
                 me.acknowledged(segment.ack, now);
                 me.edge = segment.ack + u32::from(segment.window);
             }
-            return;
+            return Ok(());
         }
         if segment.flags.has(Flags::RST) {
             me.over |= !peer.begun || me.said.is_none_or(|(ack, _)| ack == segment.seq);
-            return;
+            return Ok(());
         }
         if !me.begun || !peer.begun || !segment.flags.has(Flags::ACK) {
-            return;
+            return Ok(());
+        }
+        let reached = me.duties.reached.or(me.said.map(|(ack, _)| ack));
+        if let Some(said) = me.said
+            && !foreign
+            && segment.len != 0
+            && me.fin.is_none()
+            // RFC 5961 5.2: what acknowledges less may be dropped, and not even answered.
+            && me.una.le(segment.ack)
+            && segment.ack.le(me.end)
+        {
+            me.duties.arrives(segment, said, promise, now);
         }
         if way == Way::Down && me.round_trip_ms == 0 && segment.ack == me.first {
             me.acknowledged(segment.ack, now);
         }
-        if me.una.lt(segment.ack) && segment.ack.le(me.end) {
+        let mut checked = Ok(());
+        let advances = me.una.lt(segment.ack) && segment.ack.le(me.end);
+        if advances {
+            if !foreign {
+                checked = me.repairs.check(now, hindered);
+            }
             me.acknowledged(segment.ack, now);
             me.sacked.retain(|block| segment.ack.lt(block.1));
         }
@@ -408,15 +479,53 @@ impl Watched {
         if me.window_closed && segment.window != 0 {
             // What probed the window may have been refused by it: all is sent again.
             me.sacked.clear();
+            me.repairs.excuse(me.end);
+            if !foreign {
+                checked = checked.and(me.check_probes(now, hindered, silence_ms));
+            }
+        }
+        if segment.window == 0 && !me.window_closed {
+            me.closed_at = now;
         }
         me.window_closed = segment.window == 0;
+        let mut news = false;
         for &(left, right) in segment.options.sack.as_slice() {
             let under_way = me.una.lt(left) && left.lt(right) && right.le(me.end);
             let known = me.sacked.iter().any(|block| block.0.le(left) && right.le(block.1));
             if under_way && !known {
                 me.sacked.push((left, right, now.plus_ms(heard_ms)));
+                me.repairs.arrived(left, right);
+                news |= me.una.lt(left);
             }
         }
+        let sacks = me.sack && peer.sack;
+        if segment.ack == me.una && !sacks {
+            me.repairs.something_arrived(now);
+        }
+        let stamp = segment.options.timestamps.map(|(stamp, _)| stamp);
+        let newer = stamp.zip(me.stamp).is_none_or(|(stamp, before)| Seq(before).le(Seq(stamp)));
+        // Only what the sender must take for what it is: the peer's latest, behind all that it sent.
+        let shows = !advances
+            && segment.ack == me.una
+            && me.una.lt(me.end)
+            && segment.len == 0
+            && !segment.flags.has(Flags::FIN)
+            && segment.window != 0
+            && reached == Some(segment.seq)
+            && newer
+            && me.fin.is_none()
+            && if sacks { news } else { segment.window == me.window };
+        if shows && !foreign {
+            let waited_ms = now.as_ms().saturating_sub(me.first_at.as_ms());
+            let turns_ms = if way == Way::Down { TURNS_MS } else { 0 };
+            let wait_ms = waited_ms.max(me.round_trip_ms) + heard_ms + turns_ms;
+            me.repairs.shown(me.una, sacks, wait_ms, now, hindered);
+        }
+        if newer {
+            me.stamp = stamp.or(me.stamp);
+        }
+        me.window = segment.window;
+        checked
     }
 }
 
@@ -431,6 +540,19 @@ impl Flow {
     ) -> Result<(), &'static str> {
         let (start, data_end) = (segment.seq, segment.seq + u32::from(segment.len));
         let end = segment.seq + segment.sequence_len();
+        self.repairs.check(now, hindered)?;
+        if segment.len != 0 && start.lt(self.end) {
+            self.repairs.resent(
+                start,
+                data_end.min(self.end),
+                self.una,
+                self.fin.unwrap_or(self.end),
+                now,
+            )?;
+        }
+        if self.end.lt(data_end) {
+            self.repairs.sent(start.max(self.end), data_end, now);
+        }
         // What is before that it may not know to have arrived: an acknowledgement that came with something out of the
         // window is not looked at.
         if self.una == self.end {
@@ -476,6 +598,17 @@ impl Flow {
             if self.end.since(self.una) > allowed {
                 return Err("has more under way than it may");
             }
+        }
+        Ok(())
+    }
+
+    /// The peer's window, which was closed, is open: whether it was probed meanwhile.
+    fn check_probes(&self, now: Mono, hindered: Mono, silence_ms: u64) -> Result<(), &'static str> {
+        let since = self.at.max(self.closed_at).max(hindered);
+        let silent_ms = now.as_ms().saturating_sub(since.as_ms());
+        let probe_ms = PROBE_MS + silence_ms.saturating_sub(SILENCE_MS);
+        if self.waits() && silent_ms > probe_ms.max(3 * self.longest_ms).max(6 * self.round_trip_ms) {
+            return Err("does not probe a closed window");
         }
         Ok(())
     }
