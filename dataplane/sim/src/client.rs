@@ -494,6 +494,13 @@ impl Client {
             || self.link.as_ref().is_some_and(|link| stage.ledger.is_faulty(link.opened_at, stage.now))
     }
 
+    /// The machine stands still from now on for so long, and what is under way with it.
+    pub fn stands_still(&mut self, now: Mono, ms: u64) {
+        if now < self.not_before {
+            self.not_before = self.not_before.plus_ms(ms);
+        }
+    }
+
     /// The connection is gone. `by_broker`: the broker may have ended it before this client noticed.
     fn lose(&mut self, stage: &mut Stage, by_broker: bool, certain: bool) {
         let may_be_cut_off = self.may_be_cut_off(stage);
@@ -511,7 +518,9 @@ impl Client {
                 stage.network.borrow_mut().client_close(old);
             }
             // Longer than anything that is under way can take; nothing is under way to a process that is gone.
-            let ms = if link.crashed.is_some() || (by_broker && stage.broker_is_down) { 20 } else { 4_000 };
+            let lies_about_ms = stage.plan.tcp.as_ref().map_or(0, crate::tcp::TcpPlan::patience_ms);
+            let gone = link.crashed.is_some() || (by_broker && stage.broker_is_down);
+            let ms = if gone { 20 } else { 4_000 + lies_about_ms };
             self.not_before = stage.now.plus_ms(ms);
         }
         if link.stand != Stand::Leaving {

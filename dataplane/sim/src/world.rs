@@ -286,7 +286,10 @@ impl World {
         match event {
             Event::Arrive(conn, way) => stage.network.borrow_mut().arrive(conn, way),
             Event::Wire => {}
-            Event::Freeze(ms) => freeze(stage, ms),
+            Event::Freeze(ms) => {
+                clients.iter_mut().for_each(|client| client.stands_still(stage.now, ms));
+                freeze(stage, ms)
+            }
             Event::Turn(shard, number) => cluster.turn(stage, shard, number),
             Event::Commit => cluster.commit(stage),
             Event::Act(index) => self.act(index),
