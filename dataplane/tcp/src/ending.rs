@@ -126,6 +126,9 @@ impl<P: Port> Tcp<P> {
     /// What has been answered needs no ACK of its own, and is not looked at again for one.
     #[inline]
     fn delay_acks(&mut self) {
+        if self.heard.is_empty() {
+            return;
+        }
         let due = self.now.plus_ms(u64::from(self.settings.delayed_ack_ms));
         for key in self.heard.drain(..) {
             let Some(index) = self.tcbs.live(key) else { continue };

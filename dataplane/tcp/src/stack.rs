@@ -656,12 +656,9 @@ impl<P: Port> Tcp<P> {
 
     /// ACKs that have been delayed for long enough.
     fn run_delayed(&mut self) {
-        loop {
+        while self.delayed.front().is_some_and(|&(due, _)| due <= self.now) {
             let due = self.delayed.iter().take(TOGETHER).take_while(|&&(due, _)| due <= self.now);
             let together = due.map(|(_, key)| self.tcbs.prefetch(key.index)).count();
-            if together == 0 {
-                return;
-            }
             for _ in 0..together {
                 let Some((_, key)) = self.delayed.pop_front() else { return };
                 let Some(index) = self.tcbs.live(key) else { continue };

@@ -11,10 +11,10 @@ impl<T: ByteStreams> Shard<T> {
         self.transport.poll(self.now);
         (0..AHEAD).for_each(|ahead| self.prefetch(ahead));
         for taken in 0.. {
-            if taken % AHEAD == 0 {
-                (AHEAD..2 * AHEAD).for_each(|ahead| self.prefetch(ahead));
-            }
             let Some(event) = self.transport.next() else { break };
+            if taken % AHEAD == 0 {
+                (AHEAD - 1..2 * AHEAD - 1).for_each(|ahead| self.prefetch(ahead));
+            }
             match event {
                 StreamEvent::Data { token, chunk } if self.life != Life::Serves => {
                     // Its client's will may be published already.
