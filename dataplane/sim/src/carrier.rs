@@ -123,18 +123,20 @@ impl Carrier {
         }
     }
 
-    /// The process ends, or the machine: all connections of its shards go, as [`Network::lose_shards`] says. Not
-    /// over TCP.
+    /// The process ends, or the machine: all connections of its shards go, as [`Network::lose_shards`] says. Over TCP
+    /// clients are told when they speak and the next process is there.
     pub fn lose_shards(&mut self, shards: u16, silence_ms: Option<u64>) {
-        if let Self::Memory(network) = self {
-            network.borrow_mut().lose_shards(shards, silence_ms);
+        match self {
+            Self::Memory(network) => network.borrow_mut().lose_shards(shards, silence_ms),
+            Self::Tcp(network) => network.lose_shards(),
         }
     }
 
     /// Another process is there.
     pub fn find_shards(&mut self, shards: u16) {
-        if let Self::Memory(network) = self {
-            network.borrow_mut().find_shards(shards);
+        match self {
+            Self::Memory(network) => network.borrow_mut().find_shards(shards),
+            Self::Tcp(network) => network.find_shards(shards),
         }
     }
 
@@ -202,6 +204,14 @@ impl Carrier {
         match self {
             Self::Memory(_) => 0,
             Self::Tcp(network) => network.patience_ms(),
+        }
+    }
+
+    /// Whether a connection that its client has open is one with the present process, whatever ended since it was opened.
+    pub fn outlived(&self, id: ConnId) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            Self::Tcp(network) => network.outlived(id),
         }
     }
 

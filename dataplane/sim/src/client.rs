@@ -519,7 +519,9 @@ impl Client {
             }
             // Longer than anything that is under way can take; nothing is under way to a process that is gone.
             let lies_about_ms = stage.plan.tcp.as_ref().map_or(0, crate::tcp::TcpPlan::patience_ms);
-            let gone = link.crashed.is_some() || (by_broker && stage.broker_is_down);
+            // Over TCP what was being opened goes on to be with the next.
+            let gone =
+                stage.plan.tcp.is_none() && (link.crashed.is_some() || (by_broker && stage.broker_is_down));
             let ms = if gone { 20 } else { 4_000 + lies_about_ms };
             self.not_before = stage.now.plus_ms(ms);
         }

@@ -122,6 +122,7 @@ impl Cluster {
     /// transaction that is undone by it, if any is.
     pub fn die(&mut self, stage: &Stage, power: bool) -> Option<Step> {
         self.past = self.tally();
+        self.seats.iter_mut().for_each(|seat| seat.shard.transport().die());
         self.seats.clear();
         self.disk.as_mut().and_then(|disk| disk.die(power, stage.step))
     }

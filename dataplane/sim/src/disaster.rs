@@ -25,6 +25,9 @@ use crate::world::World;
 /// again to tell it.
 const SILENCE_MS: u64 = 3_000;
 
+/// Shards that a process comes back with at most.
+pub(crate) const SHARDS_MAX: u16 = 3;
+
 /// How often what goes wrong, and how far.
 #[derive(Clone, Copy, Debug)]
 pub struct Disasters {
@@ -195,7 +198,7 @@ impl World {
 
     fn start_broker(&mut self) {
         if self.stage.plan.disasters.is_some_and(|plan| plan.reshards) {
-            self.stage.plan.shards = self.fate.between(1, 3) as u16;
+            self.stage.plan.shards = self.fate.between(1, u64::from(SHARDS_MAX)) as u16;
         }
         let shards = self.stage.plan.shards;
         self.stage.say(|| format!("a process begins, with {shards} shards"));

@@ -169,6 +169,8 @@ pub struct Ledger {
     pub crashes: Vec<Crash>,
     /// Times at which the disk was full or failed; the last may not be over.
     pub faults: Vec<(Mono, Mono)>,
+    /// For how long the machine stood still, all in all.
+    pub stood_still_ms: u64,
     /// Jumps of the wall clock, in milliseconds.
     pub jumps: Vec<(Mono, i64)>,
     /// Steps at which losses of power undid what had been acknowledged.

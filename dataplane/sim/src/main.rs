@@ -11,7 +11,7 @@ usage: pelton-sim seed N [--trace] [--plan] [HOW]  play one seed; --trace says w
        pelton-sim churn [--seconds N] [--from N]    an hour of clients that come and go; prints memory
        pelton-sim fuzz [--packets N] [--from N]     damaged packets against live shards, with a canary
 HOW: --disk | --disasters | --shut-down
-     | --tcp [--shut-down] [--clients N] [--messages N]           our TCP below, on bad links; 50 clients, 1,000 messages";
+     | --tcp [--shut-down | --disasters] [--clients N] [--messages N]           our TCP below, on bad links; 50 clients, 1,000 messages";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -53,7 +53,12 @@ type Play = Box<dyn Fn(u64, bool) -> Result<Report, String> + Sync>;
 
 /// How a seed is played, and what it decides.
 fn how(options: &[&str]) -> (Play, Box<dyn Fn(Plan) -> Plan>) {
-    if options.contains(&"--tcp") {
+    if options.contains(&"--tcp") && options.contains(&"--disasters") {
+        let clients = option(options, "--clients", 8) as usize;
+        let messages = option(options, "--messages", 200) as u32;
+        let play = move |seed, trace| run::over_tcp_in_disasters(seed, clients, messages, trace);
+        (Box::new(play), Box::new(move |plan| plan.over_tcp_in_disasters(clients, messages)))
+    } else if options.contains(&"--tcp") {
         let clients = option(options, "--clients", 50) as usize;
         let messages = option(options, "--messages", 1_000) as u32;
         let shut_down = options.contains(&"--shut-down");

@@ -259,6 +259,20 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// The same over our TCP.
+    #[must_use]
+    pub fn over_tcp_in_disasters(self, clients: usize, messages: u32) -> Self {
+        let mut plan = self.over_tcp(clients, messages).in_disasters();
+        plan.clients = clients;
+        if let Some(tcp) = &mut plan.tcp {
+            // Disasters have jumps of their own, that are shorter than sessions last.
+            tcp.wall_jumps = false;
+        }
+        plan
+    }
+}
+
 fn settings(rng: &mut Rng, tight: bool) -> Settings {
     let mut settings = Settings {
         shared_strategy: [

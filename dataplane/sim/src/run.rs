@@ -44,6 +44,21 @@ pub fn over_tcp_until_shut_down(
     play(Plan::of_seed(seed).over_tcp(clients, messages), trace, &option, World::play_until_shut_down)
 }
 
+/// Plays a seed over our TCP with a disk behind the shards, through the ends of processes, losses of power, faults of the
+/// disk and jumps of the clock.
+///
+/// # Errors
+/// As [`seed`].
+pub fn over_tcp_in_disasters(
+    seed: u64,
+    clients: usize,
+    messages: u32,
+    trace: bool,
+) -> Result<Report, String> {
+    let option = format!(" --tcp --disasters --clients {clients} --messages {messages}");
+    play(Plan::of_seed(seed).over_tcp_in_disasters(clients, messages), trace, &option, World::play)
+}
+
 /// Plays a seed with a disk behind the shards.
 ///
 /// # Errors

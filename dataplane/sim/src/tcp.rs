@@ -64,6 +64,11 @@ fn client_address(v6: bool, foreign: bool, port: u16) -> SocketAddr {
     if v6 { (six, port).into() } else { (v4, port).into() }
 }
 
+/// What a process draws when it begins.
+fn secrets(rng: &mut Rng) -> Secrets {
+    Secrets { cookie: rng.hash_key(), stamps: rng.hash_key() }
+}
+
 /// Clients, switch and links.
 #[derive(Debug)]
 pub struct TcpNetwork {
@@ -73,6 +78,10 @@ pub struct TcpNetwork {
     links: Vec<Link>,
     /// The same for all shards, as they are wherever several stacks serve an interface.
     secrets: Secrets,
+    /// How many shards there are: links beyond have nobody at their ends.
+    shards: Rc<Cell<u16>>,
+    /// There is no process behind the ports.
+    down: bool,
     relays: Vec<Option<Relays>>,
     holes: Rc<RefCell<Holes>>,
     own: OwnHost,
@@ -96,19 +105,22 @@ pub struct TcpNetwork {
 }
 
 impl TcpNetwork {
-    /// A network between clients and `shards` shards, kind at first.
-    pub fn new(shards: u16, mut rng: Rng, plan: TcpPlan, now: Mono) -> Self {
-        let links: Vec<Link> = (0..shards).map(|_| Link::new(plan.memory, (rng.u64(), rng.u64()))).collect();
+    /// A network between clients and `shards` shards, kind at first, with links for `shards_max`.
+    pub fn new(shards: u16, shards_max: u16, mut rng: Rng, plan: TcpPlan, now: Mono) -> Self {
+        let links: Vec<Link> =
+            (0..shards_max.max(shards)).map(|_| Link::new(plan.memory, (rng.u64(), rng.u64()))).collect();
         let holes = Rc::<RefCell<Holes>>::default();
         let addresses = [false, true].map(|v6| client_address(v6, false, 0));
         let watch = Rc::new(RefCell::new(Watch::new(plan.patience_ms(), plan.promises())));
-        let port = || HostPort::new(&links, &holes, &watch);
+        let there = Rc::new(Cell::new(shards));
+        let port = || HostPort::new(&links, &there, &holes, &watch);
         let own = OwnHost::new(port(), &addresses, plan.client.clone(), rng.u64(), now, watch.clone());
         let foreign =
             (plan.foreign != 0).then(|| ForeignHost::new(port(), plan.foreign_bytes, rng.u64(), now));
-        let keys = &mut rng.clone();
         let mut network = Self {
-            secrets: Secrets { cookie: keys.hash_key(), stamps: keys.hash_key() },
+            secrets: secrets(&mut rng.clone()),
+            shards: there,
+            down: false,
             relays: relays(shards).into_iter().map(Some).collect(),
             own,
             foreign,
@@ -141,7 +153,7 @@ impl TcpNetwork {
             addresses: [false, true].map(|v6| server_address(v6).ip()).to_vec(),
         };
         let end = self.links[usize::from(shard)].far.clone();
-        let port = ShardPort { end, touched: self.touched.clone(), watch: self.watch.clone() };
+        let port = ShardPort { end, touched: self.touched.clone(), watch: self.watch.clone(), dead: false };
         let settings = Settings { secrets: Some(self.secrets), ..self.plan.server.clone() };
         let mut tcp = Tcp::new(port, interface, &[LISTENER], settings, self.rng.u64(), self.now);
         if let Some(relays) = self.relays[usize::from(shard)].take() {
@@ -291,6 +303,31 @@ impl TcpNetwork {
         }
     }
 
+    /// The process ends: of what its stacks knew nothing is left, and what comes for them finds nobody.
+    pub(crate) fn lose_shards(&mut self) {
+        self.down = true;
+        for link in &self.links {
+            link.far.borrow_mut().abandon();
+        }
+        self.watch.borrow_mut().shards_ended();
+        self.woken.clear();
+        self.touched.set(true);
+    }
+
+    /// Whether a connection was opened with the process that is there.
+    pub(crate) fn outlived(&self, id: ConnId) -> bool {
+        self.watch.borrow().outlived(id)
+    }
+
+    /// Another process begins, with stacks that know nothing and keys of their own.
+    pub(crate) fn find_shards(&mut self, shards: u16) {
+        self.down = false;
+        self.shards.set(shards);
+        self.relays = relays(shards).into_iter().map(Some).collect();
+        self.secrets = secrets(&mut self.rng);
+        self.touched.set(true);
+    }
+
     /// Moves frames as far as they go now, lets the clients' hosts turn, and says when to come back.
     pub(crate) fn settle(&mut self, events: &mut Vec<(Mono, Event)>, woken: &mut Vec<u16>) {
         let now = self.now;
@@ -336,8 +373,13 @@ impl TcpNetwork {
     fn move_frames(&mut self) {
         let now = self.now;
         for (shard, link) in self.links.iter().enumerate() {
-            if link.far.borrow_mut().pump(now) {
+            let is_there = !self.down && shard < usize::from(self.shards.get());
+            let far = &mut *link.far.borrow_mut();
+            if far.pump(now) && is_there {
                 self.woken.insert(shard as u16);
+            }
+            if !is_there {
+                far.discard();
             }
             let near = &mut *link.near.borrow_mut();
             near.pump(now);

@@ -74,6 +74,14 @@ impl Transport {
         Self::Memory(SimStreams::new(network, shard))
     }
 
+    /// Its process ends.
+    pub fn die(&mut self) {
+        match self {
+            Self::Memory(_) => {}
+            Self::Tcp(streams) => streams.die(),
+        }
+    }
+
     /// The TCP stack, if that is what it is.
     pub fn tcp(&self) -> Option<&TcpStreams> {
         match self {

@@ -297,7 +297,7 @@ fn is_excused(world: &World, record: &WillRecord) -> bool {
     let delay_ms = u64::from(record.delay_seconds) * 1_000;
     // The broker may notice an end half a minute later, and, told by nobody, that much earlier than its client.
     let from = Mono(record.decided_at.0.saturating_sub(NOTICED_WITHIN_MS * 1_000_000));
-    let until = record.decided_at.plus_ms(NOTICED_WITHIN_MS + delay_ms);
+    let until = record.decided_at.plus_ms(NOTICED_WITHIN_MS + delay_ms + ledger.stood_still_ms);
     (message.qos == QoS::AtMostOnce && !ledger.crashes.is_empty()) || ledger.is_faulty(from, until)
 }
 

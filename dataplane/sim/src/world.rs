@@ -16,6 +16,7 @@ use pelton_shard::Command;
 use crate::carrier::Carrier;
 use crate::client::{Client, Profile, SubscribeWish, Wish};
 use crate::cluster::Cluster;
+use crate::disaster::SHARDS_MAX;
 use crate::ledger::{Ledger, Verdict, require};
 use crate::network::{Network, ToClient, Weather};
 use crate::plan::Plan;
@@ -105,7 +106,11 @@ impl World {
         let mut rng = Rng::with_seed(plan.seed);
         let now = Mono::from_ms(1_000);
         let carrier = match &plan.tcp {
-            Some(tcp) => Carrier::Tcp(Box::new(TcpNetwork::new(plan.shards, rng.fork(), tcp.clone(), now))),
+            Some(tcp) => {
+                let shards_max = if plan.disasters.is_some() { SHARDS_MAX } else { 0 };
+                let network = TcpNetwork::new(plan.shards, shards_max, rng.fork(), tcp.clone(), now);
+                Carrier::Tcp(Box::new(network))
+            }
             None => {
                 let network = Network::new(plan.shards, rng.fork(), plan.weather);
                 Carrier::Memory(Rc::new(RefCell::new(network)))
@@ -666,6 +671,7 @@ fn freeze(stage: &mut Stage, ms: u64) {
     stage.now = stage.now.plus_ms(ms);
     stage.network.borrow_mut().set_now(stage.now);
     stage.network.borrow_mut().stood_still(ms);
+    stage.ledger.stood_still_ms += ms;
     // Messages that expire do so by the wall clock.
     if stage.plan.tcp.as_ref().is_some_and(|tcp| tcp.wall_jumps) && stage.plan.expiry_per_mille == 0 {
         let ms = stage.rng.below(200_000_000) as i64 - 100_000_000;

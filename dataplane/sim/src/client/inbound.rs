@@ -41,6 +41,10 @@ impl Client {
             let step = stage.step;
             self.begin_session(stage, step);
         }
+        if let Some(link) = self.link.as_mut().filter(|link| stage.network.borrow().outlived(link.id)) {
+            // It was still being opened: this is the next process.
+            link.crashed = None;
+        }
         let crashed = self.link.as_ref().and_then(|link| link.crashed);
         self.unsure = crashed.is_some_and(|crash| crash.forgets);
         // A session that was made by it may not be there.

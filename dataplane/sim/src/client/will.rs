@@ -109,6 +109,10 @@ impl Client {
         record.decided_at = stage.now;
         if let Some(crash) = link.crashed {
             record.fate = match link.stand {
+                // Over bad links the broker may have ended it before, and the delay have begun then.
+                Stand::Live if by_broker && record.delay_seconds != 0 && stage.plan.tcp.is_some() => {
+                    WillFate::Unknown
+                }
                 // The session and its will were stored before CONNACK was sent.
                 Stand::Live if self.profile.expiry_seconds != 0 && !crash.forgets => {
                     let delay = record.delay_seconds.min(self.profile.expiry_seconds);

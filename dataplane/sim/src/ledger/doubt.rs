@@ -28,17 +28,25 @@ impl Ledger {
         }
     }
 
+    /// While the machine stands still nothing is stored.
+    const fn stored_within_ms(&self) -> u64 {
+        STORED_WITHIN_MS + self.stood_still_ms
+    }
+
     /// Whether the disk failed at some time of the interval, or was put right shortly before.
     pub fn is_faulty(&self, from: Mono, to: Mono) -> bool {
-        self.faults.iter().any(|&(begins, ends)| begins <= to && ends.plus_ms(STORED_WITHIN_MS) >= from)
+        self.faults
+            .iter()
+            .any(|&(begins, ends)| begins <= to && ends.plus_ms(self.stored_within_ms()) >= from)
     }
 
     /// All that the broker had learnt by then was stored, if it ends now.
     pub(crate) fn stored_until(&self, now: Mono) -> Mono {
-        let before = |at: Mono| Mono(at.0.saturating_sub(STORED_WITHIN_MS * 1_000_000));
+        let within_ms = self.stored_within_ms();
+        let before = |at: Mono| Mono(at.0.saturating_sub(within_ms * 1_000_000));
         let mut stored = before(now);
         for &(begins, ends) in self.faults.iter().rev() {
-            if ends.plus_ms(STORED_WITHIN_MS) >= stored {
+            if ends.plus_ms(within_ms) >= stored {
                 stored = stored.min(before(begins));
             }
         }

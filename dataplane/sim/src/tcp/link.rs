@@ -26,6 +26,8 @@ pub(crate) struct End {
     /// The ring towards the wire stays full.
     pub(crate) stuck: bool,
     arrived: Vec<Frame>,
+    /// Frames that went with a process.
+    lost: usize,
 }
 
 impl End {
@@ -37,6 +39,21 @@ impl End {
             hostages: Vec::new(),
             stuck: false,
             arrived: Vec::new(),
+            lost: 0,
+        }
+    }
+
+    /// The process that had the port is gone, and what it had of it; the ring is empty.
+    pub(crate) fn abandon(&mut self) {
+        self.discard();
+        self.feed();
+        self.lost = self.faulty.inner().pool().outstanding() - self.faulty.held();
+    }
+
+    /// What was received finds nobody.
+    pub(crate) fn discard(&mut self) {
+        for frame in self.ready.drain(..) {
+            self.faulty.put(frame);
         }
     }
 
@@ -80,7 +97,7 @@ impl End {
 
     /// Frames that are not where they belong when nothing is under way.
     pub(crate) fn missing(&self) -> usize {
-        self.faulty.inner().pool().outstanding()
+        self.faulty.inner().pool().outstanding() - self.lost
     }
 
     /// Sends a copy of a frame of another pool; whether there was room.
@@ -142,6 +159,8 @@ pub struct ShardPort {
     /// Something was done to a link since the network last looked.
     pub(crate) touched: Rc<Cell<bool>>,
     pub(crate) watch: Rc<RefCell<Watch>>,
+    /// Its process has ended: nothing leaves any more.
+    pub(crate) dead: bool,
 }
 
 impl Port for ShardPort {
@@ -171,6 +190,10 @@ impl Port for ShardPort {
     }
 
     fn send(&mut self, now: Mono, frame: Frame) -> Result<(), Frame> {
+        if self.dead {
+            self.end.borrow_mut().faulty.put(frame);
+            return Ok(());
+        }
         self.touched.set(true);
         let end = &mut *self.end.borrow_mut();
         let watch = &mut *self.watch.borrow_mut();
@@ -225,6 +248,8 @@ pub(crate) fn tcp_ports(frame: &[u8]) -> Option<(u16, u16)> {
 #[derive(Debug)]
 pub(crate) struct HostPort {
     links: Vec<Link>,
+    /// How many of them have a shard at the other end.
+    shards: Rc<Cell<u16>>,
     holes: Rc<RefCell<Holes>>,
     pool: FramePool,
     arrived: VecDeque<Frame>,
@@ -233,9 +258,15 @@ pub(crate) struct HostPort {
 }
 
 impl HostPort {
-    pub(crate) fn new(links: &[Link], holes: &Rc<RefCell<Holes>>, watch: &Rc<RefCell<Watch>>) -> Self {
+    pub(crate) fn new(
+        links: &[Link],
+        shards: &Rc<Cell<u16>>,
+        holes: &Rc<RefCell<Holes>>,
+        watch: &Rc<RefCell<Watch>>,
+    ) -> Self {
         Self {
             links: links.to_vec(),
+            shards: shards.clone(),
             holes: holes.clone(),
             pool: FramePool::new(1_024, 2_048),
             arrived: VecDeque::new(),
@@ -284,6 +315,7 @@ impl HostPort {
         }
         // What is no TCP (a question for an address) goes to the first.
         let at = usize::from(ports.map_or(0, |(source, _)| source)) % self.links.len();
+        let at = at % usize::from(self.shards.get());
         let sent = self.links[at].near.borrow_mut().send_copy(self.now, bytes);
         if sent {
             self.watch.borrow_mut().sent(Way::Up, bytes);

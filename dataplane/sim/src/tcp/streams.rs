@@ -62,6 +62,19 @@ impl TcpStreams {
         Some(format!("{tap:?} {}", self.tcp.explain(StreamId(stream))))
     }
 
+    /// The process ends: nothing leaves any more, and the frames that the stack has go back.
+    pub(crate) fn die(&mut self) {
+        self.tcp.port().dead = true;
+        for stream in std::mem::take(&mut self.taps).into_keys() {
+            self.tcp.close(StreamId(stream), Ending::Abort);
+        }
+        while let Some(event) = self.tcp.next() {
+            if let StreamEvent::Data { chunk, .. } = event {
+                self.tcp.recycle(chunk);
+            }
+        }
+    }
+
     fn forget(&mut self, stream: u64) -> Option<Tap> {
         let tap = self.taps.remove(&stream)?;
         if let Some(token) = tap.token {

@@ -136,6 +136,8 @@ struct Watched {
     up: Flow,
     down: Flow,
     foreign: bool,
+    /// Its shard's process has ended: what it said is nothing to the next.
+    orphaned: bool,
 }
 
 impl Watched {
@@ -240,6 +242,20 @@ impl Watch {
             }
             flow.queued += n as u32;
         }
+    }
+
+    /// The shards' process has ended. Those that are being opened may be opened with the next, but not by an answer of
+    /// this one's.
+    pub(crate) fn shards_ended(&mut self) {
+        for watched in self.all.values_mut() {
+            watched.orphaned |= watched.down.begun;
+            watched.down.answers.clear();
+        }
+    }
+
+    /// Whether a connection was opened, and not with a process that has ended.
+    pub(crate) fn outlived(&self, conn: ConnId) -> bool {
+        self.all.get(&conn).is_some_and(|watched| watched.down.begun && !watched.orphaned)
     }
 
     /// Who sends this way has no frame, or no room.
@@ -353,6 +369,9 @@ impl Watched {
         silence_ms: u64,
         promise: Promise,
     ) -> Result<(), &'static str> {
+        if self.orphaned {
+            return Ok(());
+        }
         let foreign = self.foreign && way == Way::Up;
         let (me, peer) = self.flows(way);
         if segment.flags.has(Flags::SYN) {
@@ -385,6 +404,10 @@ impl Watched {
             // Only now is it known which of the answers to SYN, if there were several, the client heard.
             peer.begun = true;
             let heard = peer.answers.iter().find(|answer| answer.0 == segment.ack);
+            if heard.is_none() {
+                self.orphaned = true;
+                return Ok(());
+            }
             (peer.scale, peer.sack) = heard.map_or((None, false), |answer| (answer.1, answer.2));
             (peer.first, peer.una, peer.end) = (segment.ack, segment.ack, segment.ack);
             (peer.edge, peer.at) = (segment.ack + me.syn_window, now);
@@ -434,6 +457,9 @@ impl Watched {
         (now, hindered, heard_ms, silence_ms): (Mono, Mono, u64, u64),
         promise: Promise,
     ) -> Result<(), &'static str> {
+        if self.orphaned {
+            return Ok(());
+        }
         let foreign = self.foreign && way == Way::Up;
         let (me, peer) = self.flows(way);
         if segment.flags.has(Flags::SYN) {
