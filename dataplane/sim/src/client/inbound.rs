@@ -179,8 +179,13 @@ impl Client {
                 link.under_way.len()
             );
             if publish.qos == QoS::ExactlyOnce {
-                known = self.inbound.contains_key(&id.get());
-                require!(!known || publish.dup, "identifier {id:?} is not free, and comes without DUP");
+                // What a process that forgets has sent may come over TCP when that is gone. It is not answered, nor kept.
+                let forgets = stage.plan.tcp.is_some() && link.crashed.is_some_and(|crash| crash.forgets);
+                known = self.inbound.contains_key(&id.get()) || forgets;
+                require!(
+                    !known || forgets || publish.dup,
+                    "identifier {id:?} is not free, and comes without DUP"
+                );
             } else {
                 require!(
                     !self.inbound.contains_key(&id.get()),
