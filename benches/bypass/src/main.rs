@@ -201,6 +201,7 @@ fn run_hold(hold: &Hold) -> Result<bool, String> {
         half_open_max: 1,
         // Small windows are enough for what a client gets.
         receive_window_bytes: 16 * 1024,
+        receive_window_max_bytes: 0,
         ..pelton_tcp::Settings::default()
     };
     let seed = std::process::id().into();

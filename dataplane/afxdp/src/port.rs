@@ -371,6 +371,10 @@ impl Port for XdpPort {
         self.pool.take()
     }
 
+    fn frames_free(&self) -> u32 {
+        self.pool.available() as u32
+    }
+
     #[inline]
     fn put(&mut self, frame: Frame) {
         self.pool.put(frame);

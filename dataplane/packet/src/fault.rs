@@ -221,6 +221,10 @@ impl<P: Port> Port for Faulty<P> {
         self.port.take()
     }
 
+    fn frames_free(&self) -> u32 {
+        self.port.frames_free()
+    }
+
     fn put(&mut self, frame: Frame) {
         self.port.put(frame);
     }

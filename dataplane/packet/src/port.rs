@@ -26,6 +26,9 @@ pub trait Port {
     /// An empty frame to write; `None` (counted by the port) if there is none.
     fn take(&mut self) -> Option<Frame>;
 
+    /// How many frames [`Port::take`] would find: few left means that somebody holds the others.
+    fn frames_free(&self) -> u32;
+
     /// Gives a frame back.
     fn put(&mut self, frame: Frame);
 

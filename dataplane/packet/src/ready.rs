@@ -44,6 +44,10 @@ impl Port for Ready {
         self.pool.take()
     }
 
+    fn frames_free(&self) -> u32 {
+        self.pool.available() as u32
+    }
+
     fn put(&mut self, frame: Frame) {
         self.pool.put(frame);
     }

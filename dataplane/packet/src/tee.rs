@@ -56,6 +56,10 @@ impl<P: Port, S: FnMut(&[u8])> Port for Tee<P, S> {
         self.port.take()
     }
 
+    fn frames_free(&self) -> u32 {
+        self.port.frames_free()
+    }
+
     fn put(&mut self, frame: Frame) {
         self.port.put(frame);
     }

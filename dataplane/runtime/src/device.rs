@@ -158,6 +158,10 @@ impl Port for DevicePort {
         each!(self, port => port.take())
     }
 
+    fn frames_free(&self) -> u32 {
+        each!(self, port => port.frames_free())
+    }
+
     #[inline]
     fn put(&mut self, frame: Frame) {
         each!(self, port => port.put(frame));

@@ -33,6 +33,10 @@ impl Port for Switch {
         self.wires[0].take()
     }
 
+    fn frames_free(&self) -> u32 {
+        self.wires[0].frames_free()
+    }
+
     fn put(&mut self, frame: Frame) {
         self.wires[0].put(frame);
     }

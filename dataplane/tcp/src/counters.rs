@@ -151,6 +151,10 @@ counter_set! {
         Searches = "searches",
         /// Of those: found.
         Found = "found",
+        /// Receive windows made wider for peers that fill them.
+        WindowsGrown = "windows_grown",
+        /// A receive window that was to grow did not: frames are short, or others have grown by all there is.
+        WindowsHeld = "windows_held",
         /// A connection needed recovery state and none was left.
         ColdExhausted = "cold_exhausted",
     }

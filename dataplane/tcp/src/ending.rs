@@ -89,6 +89,9 @@ impl<P: Port> Tcp<P> {
         self.soon.forget(index);
         self.narrow.remove(&index);
         let hot = &self.tcbs[index];
+        if hot.facts.has(Facts::BULK) {
+            self.windows.forget(index);
+        }
         if hot.facts.has(Facts::WHEEL) {
             self.wheel.clear(index);
         }

@@ -214,22 +214,87 @@ impl<P: Port> Tcp<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::relays;
     use crate::seq::Seq;
     use crate::settings::Settings;
     use pelton_base::Mono;
-    use pelton_packet::memory::{MemorySettings, pair};
+    use pelton_packet::memory::{MemoryPort, MemorySettings, pair};
     use pelton_packet::{Interface, MacAddress};
+
+    const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+
+    fn stack(relays: crate::relay::Relays) -> Tcp<MemoryPort> {
+        let interface = Interface { mac: MAC, addresses: vec![[10, 0, 0, 1].into()] };
+        let (port, _wire) = pair(MemorySettings::default());
+        let mut tcp = Tcp::new(port, interface, &[1883], Settings::default(), 1, Mono(0));
+        tcp.join(relays);
+        tcp
+    }
+
+    /// A connection from the stack of shard 1.
+    fn handed(hot: Hot) -> HandedTcp {
+        HandedTcp {
+            hot,
+            tuple: Tuple { local: ([10, 0, 0, 1], 1883).into(), remote: ([10, 0, 0, 2], 4_000).into() },
+            link: Link { source: MAC, destination: MacAddress([2, 0, 0, 0, 0, 2]), vlan: None },
+            listener: 0,
+            home: 1,
+            from: 1,
+            narrow: None,
+            pending: Vec::new(),
+        }
+    }
+
+    // covers RFC 9293 3.8.6 SHLD-14
+    #[test]
+    fn a_window_that_has_grown_stays_where_it_was_promised() {
+        let mut relays = relays(2);
+        let (mut there, mut here) = (stack(relays.remove(1)), stack(relays.remove(0)));
+        let hot = Hot {
+            state: State::Established,
+            mss: 1_000,
+            remote_port: 4_000,
+            scales: 4 << 4,
+            srtt_us: 100_000,
+            rcv_nxt: Seq(1),
+            rcv_edge: Seq(1),
+            ..Hot::default()
+        };
+        let (stream, _) = here.take_in(handed(hot)).expect("there is room");
+        let index = here.tcbs.live(Key::from_u64(stream.0)).expect("it is here");
+        for ms in [0, 20, 40] {
+            here.set_time(Mono::from_ms(ms));
+            here.tcbs[index].rcv_nxt += 40_000;
+            here.advertise(index);
+        }
+        let edge = here.tcbs[index].rcv_edge;
+        assert!(edge.since(here.tcbs[index].rcv_nxt) >= 2 * 65_535);
+        assert_eq!(here.usage().bulk, 1);
+        // It may move again: as one that was accepted here.
+        here.tcbs[index].facts.clear(Facts::HANDED);
+        let moved = here.hand_over(Key::from_u64(stream.0), 1).expect("it may go");
+        assert_eq!(here.usage().bulk, 0);
+        let (stream, _) = there.take_in(moved).expect("there is room");
+        let index = there.tcbs.live(Key::from_u64(stream.0)).expect("it is there");
+        assert_eq!(there.usage().bulk, 0, "there it grows anew");
+        let (mut before, mut left) = (edge, Vec::new());
+        for _ in 0..4 {
+            let field = there.advertise(index);
+            let hot = &mut there.tcbs[index];
+            assert!(before.le(hot.rcv_edge), "it never goes back");
+            assert_eq!(hot.rcv_nxt + (u32::from(field) << 4), hot.rcv_edge, "and is said as it is");
+            (before, hot.srtt_us) = (hot.rcv_edge, 0);
+            left.push(hot.rcv_edge.since(hot.rcv_nxt));
+            hot.rcv_nxt += 30_000;
+        }
+        assert!(left[0] > 2 * 65_535 && left[1] < left[0] && left[3] <= 65_536, "{left:?}");
+    }
 
     // covers RFC 3168 6.1.2
     #[test]
     fn a_window_that_was_coming_down_is_down_where_the_connection_goes() {
         for (recover, cwnd) in [(3_000, 7_000), (5_000, 7_000), (1_000, 9_000), (5_001, 9_000)] {
-            let mac = MacAddress([2, 0, 0, 0, 0, 1]);
-            let address = [10, 0, 0, 1].into();
-            let interface = Interface { mac, addresses: vec![address] };
-            let (port, _wire) = pair(MemorySettings::default());
-            let mut tcp = Tcp::new(port, interface, &[1883], Settings::default(), 1, Mono(0));
-            tcp.join(crate::relay::relays(2).remove(0));
+            let mut tcp = stack(relays(2).remove(0));
             let hot = Hot {
                 state: State::Established,
                 mss: 1_000,
@@ -242,17 +307,7 @@ mod tests {
                 window: 65_535,
                 ..Hot::default()
             };
-            let handed = HandedTcp {
-                hot,
-                tuple: Tuple { local: (address, 1883).into(), remote: ([10, 0, 0, 2], 4_000).into() },
-                link: Link { source: mac, destination: MacAddress([2, 0, 0, 0, 0, 2]), vlan: None },
-                listener: 0,
-                home: 1,
-                from: 1,
-                narrow: None,
-                pending: Vec::new(),
-            };
-            let (stream, _) = tcp.take_in(handed).expect("there is room");
+            let (stream, _) = tcp.take_in(handed(hot)).expect("there is room");
             let index = tcp.tcbs.live(Key::from_u64(stream.0)).expect("it is here");
             assert_eq!(tcp.tcbs[index].cwnd, cwnd, "down until {recover}");
         }

@@ -161,7 +161,7 @@ impl<P: Port> Tcp<P> {
     fn answer_unacceptable(&mut self, index: u32, segment: &Segment) {
         if segment.len > 0 || segment.flags.has(Flags::FIN) {
             // The peer sends again what was received: our ACK was lost, and the next must not be late.
-            let window = self.settings.receive_window_bytes;
+            let window = self.receive_limit(index);
             let hot = &mut self.tcbs[index];
             hot.quick_acks = 0;
             let (start, end) = (segment.seq, segment.seq + u32::from(segment.len));

@@ -12,6 +12,7 @@
 //! | `plain`, `predict` | a segment arrives as nearly all do |
 //! | `input`, `ack`, `reassembly` | any other segment arrives |
 //! | `output`, `compose`, `flight` | what may be sent, and what is under way |
+//! | `receive_window` | how much a peer may send ahead |
 //! | `congestion`, `cubic`, `recovery`, `prr`, `undo`, `ecn` | how much may be under way, and what a loss does to that |
 //! | `timers`, `path`, `path_search` | what happens when nothing arrives |
 //! | `ending`, `time_wait` | how connections end |
@@ -52,6 +53,7 @@ mod plain;
 mod predict;
 mod prr;
 mod reassembly;
+mod receive_window;
 mod recovery;
 mod relay;
 mod search;

@@ -448,16 +448,21 @@ impl<P: Port> Tcp<P> {
     /// The window to advertise, as in the header; moves the right edge by as much as is worth it, never back
     /// (RFC 9293 3.8.6 SHLD-14).
     pub(crate) fn advertise(&mut self, index: u32) -> u16 {
+        let limit = self.receive_limit(index);
         let hot = &mut self.tcbs[index];
         let scale = hot.receive_scale();
-        // Without scaling no more than the header can say is promised.
-        let limit = self.settings.receive_window_bytes.min(65_535 << scale);
         let candidate = hot.rcv_nxt + limit.saturating_sub(hot.held);
         // RFC 9293 3.8.6.2.2: a little more window makes little segments.
         let worth = u32::from(hot.mss).min(limit / 2).max(1);
         if hot.rcv_edge.lt(candidate) && candidate.since(hot.rcv_edge) >= worth {
+            let moved = candidate.since(hot.rcv_edge);
             hot.rcv_edge = candidate;
+            if hot.is_bulk(moved) {
+                let more = self.widen(index, limit);
+                self.tcbs[index].rcv_edge += more;
+            }
         }
+        let hot = &mut self.tcbs[index];
         // RFC 7323 2.3: rounded up, the edge that was promised stays.
         let rounded = hot.rcv_edge.since(hot.rcv_nxt) + ((1 << scale) - 1);
         let field = (rounded >> scale).min(65_535);

@@ -45,12 +45,11 @@ impl Reassembly {
 
     /// The first stretch of `start..end` that is missing.
     pub(crate) fn gap(&self, mut start: Seq, end: Seq) -> Option<Gap> {
-        for piece in &self.pieces {
+        // Behind a loss in a wide window there are hundreds.
+        let before = self.pieces.partition_point(|piece| piece.end().le(start));
+        for piece in &self.pieces[before..] {
             if end.le(piece.seq) {
                 break;
-            }
-            if piece.end().le(start) {
-                continue;
             }
             if start.lt(piece.seq) {
                 return Some(Gap { start, end: piece.seq.min(end) });

@@ -19,12 +19,16 @@ pub struct Settings {
     /// Frames that may be kept for out-of-order data, all connections together; never more than a quarter of the
     /// port's.
     pub reassembly_frames_max: u32,
-    /// Out-of-order segments of one connection.
-    pub reassembly_segments_max: u8,
+    /// Out-of-order segments of one connection: as many full ones as a window that has grown holds.
+    pub reassembly_segments_max: u16,
     /// The longest segment in either direction, without options; zero for what the link carries. RFC 9293 3.7.1 MUST-14.
     pub segment_bytes_max: u16,
     /// The receive window of a connection: what the peer may have sent and the shard not used.
     pub receive_window_bytes: u32,
+    /// What it grows to for a peer that fills it; not at all if that is no more.
+    pub receive_window_max_bytes: u32,
+    /// By how much the windows of all connections together may have grown.
+    pub receive_growth_bytes_max: u64,
     /// The lowest retransmission time-out. Above 250 ms: constrained devices delay ACKs that long.
     pub rto_min_ms: u32,
     /// The retransmission time-out before a round trip has been measured, RFC 6298 2.1.
@@ -131,10 +135,12 @@ impl Default for Settings {
             time_wait_max: 1 << 16,
             cold_max: 1 << 16,
             links_max: 4096,
-            reassembly_frames_max: 512,
-            reassembly_segments_max: 64,
+            reassembly_frames_max: 1_024,
+            reassembly_segments_max: 512,
             segment_bytes_max: 0,
             receive_window_bytes: 65_535,
+            receive_window_max_bytes: 8 * 65_535,
+            receive_growth_bytes_max: 64 << 20,
             rto_min_ms: 300,
             rto_initial_ms: 1_000,
             rto_max_ms: 60_000,
@@ -207,10 +213,12 @@ impl Settings {
         self.connections_max as usize + self.half_open_max as usize + self.time_wait_max as usize
     }
 
-    /// The shift with which the receive window fits the header, RFC 7323 2.2.
+    /// The shift with which the receive window fits the header however it grows, RFC 7323 2.2: it is agreed on once.
     pub(crate) const fn receive_scale(&self) -> u8 {
+        let (first, most) = (self.receive_window_bytes, self.receive_window_max_bytes);
+        let widest = if first > most { first } else { most };
         let mut shift = 0;
-        while shift < 14 && self.receive_window_bytes >> shift > 65_535 {
+        while shift < 14 && widest >> shift > 65_535 {
             shift += 1;
         }
         shift

@@ -17,6 +17,7 @@ use crate::half_open::HalfOpens;
 use crate::limiter::Limiter;
 use crate::path_search::Narrow;
 use crate::plain::{Opening, Plain};
+use crate::receive_window::ReceiveWindows;
 use crate::relay::{MovedTable, Relays};
 use crate::search::Searches;
 use crate::segment::Segment;
@@ -179,6 +180,8 @@ pub struct Tcp<P: Port> {
     pub(crate) homes: HashMap<u32, u16, HashKey>,
     /// Connections whose segments were made shorter.
     pub(crate) narrow: HashMap<u32, Narrow, HashKey>,
+    /// Windows that have grown, or may come to.
+    pub(crate) windows: ReceiveWindows,
     /// Half-open connections whose frames come by other shards, and by which.
     pub(crate) half_open_homes: HashMap<u32, u16, HashKey>,
     /// What this stack asks the others about.
@@ -272,6 +275,7 @@ impl<P: Port> Tcp<P> {
                 port.caps().frames as usize / 8,
                 rng.hash_key(),
             ),
+            windows: ReceiveWindows::new(rng.hash_key()),
             relayed: Vec::new(),
             frames: Vec::with_capacity(BURST),
             seen: Vec::with_capacity(BURST),
@@ -710,6 +714,7 @@ impl<P: Port> Tcp<P> {
             events: self.events.len(),
             moved: self.moved.len(),
             searching: self.searches.len(),
+            bulk: self.windows.len(),
         }
     }
 }
@@ -751,6 +756,8 @@ pub struct Usage {
     pub moved: usize,
     /// Connections that other shards are asked about.
     pub searching: usize,
+    /// Connections whose receive window may grow, or has.
+    pub bulk: usize,
 }
 
 impl<P: Port> std::fmt::Debug for Tcp<P> {

@@ -133,9 +133,8 @@ impl<P: Port> ByteStreams for Tcp<P> {
     #[inline]
     fn consumed(&mut self, stream: StreamId, n: usize) {
         let Some(index) = self.index(stream) else { return };
+        let limit = self.receive_limit(index);
         let hot = &mut self.tcbs[index];
-        // Without scaling no more than the header can say is promised, whatever there is room for.
-        let limit = self.settings.receive_window_bytes.min(65_535 << hot.receive_scale());
         hot.held = hot.held.saturating_sub(n.min(u32::MAX as usize) as u32);
         let candidate = hot.rcv_nxt + limit.saturating_sub(hot.held);
         // RFC 9293 3.8.6.2.2: the peer is told when it is worth a segment of its own.

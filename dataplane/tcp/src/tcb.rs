@@ -133,6 +133,8 @@ facts! {
     HANDED = 36,
     /// All up to the end of a tail loss probe is acknowledged, and what comes next shows whether it was needed.
     PROBE_ACKED = 37,
+    /// The peer sends in bulk: its window may have grown.
+    BULK = 38,
 }
 
 impl Facts {

@@ -23,6 +23,8 @@ impl Flags {
         let mut flags = Self {
             settings: Settings {
                 receive_window_bytes: 65_535 << 8,
+                // The scripts know no window that grows.
+                receive_window_max_bytes: 0,
                 rto_min_ms: 200,
                 connections_max: 1 << 10,
                 half_open_max: 1 << 10,

@@ -74,6 +74,10 @@ impl Port for Wire {
         self.pool.take()
     }
 
+    fn frames_free(&self) -> u32 {
+        self.pool.available() as u32
+    }
+
     fn put(&mut self, frame: Frame) {
         self.pool.put(frame);
     }

@@ -176,6 +176,10 @@ impl Port for ShardPort {
         frame
     }
 
+    fn frames_free(&self) -> u32 {
+        self.end.borrow().faulty.frames_free()
+    }
+
     fn put(&mut self, frame: Frame) {
         self.touched.set(true);
         self.end.borrow_mut().faulty.put(frame);
@@ -337,6 +341,10 @@ impl Port for HostPort {
             self.watch.borrow_mut().hindered(Way::Up);
         }
         frame
+    }
+
+    fn frames_free(&self) -> u32 {
+        self.pool.available() as u32
     }
 
     fn put(&mut self, frame: Frame) {

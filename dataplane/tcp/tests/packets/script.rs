@@ -45,6 +45,11 @@ pub(crate) enum Step {
     Hold,
     /// It uses so many bytes.
     Consume(usize),
+    /// It wants nothing for now; it wants more again.
+    Pause,
+    Resume,
+    /// So many frames are free.
+    Frames(usize),
     /// It has got so many bytes in all.
     Got(usize),
     /// The connection ended like this.
@@ -108,6 +113,9 @@ fn step(line: &str) -> Option<Step> {
         "keep-alive" => Step::KeepAlive,
         "hold" => Step::Hold,
         "consume" => Step::Consume(number()? as usize),
+        "pause" => Step::Pause,
+        "resume" => Step::Resume,
+        "frames" => Step::Frames(number()? as usize),
         "got" => Step::Got(number()? as usize),
         "ended" => Step::Ended(rest.trim().to_owned()),
         "open" => Step::Open,

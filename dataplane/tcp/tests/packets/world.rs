@@ -8,7 +8,7 @@ use pelton_base::{ByteStreams, Ending, Mono, Outgoing, StreamEnd, StreamEvent, S
 use pelton_packet::checksum::{Sum, pseudo_header};
 use pelton_packet::memory::{MemoryPort, MemorySettings, pair};
 use pelton_packet::parse::{ICMP, ICMPV6, TCP};
-use pelton_packet::{Interface, Link, MacAddress, Parsed, headers, parse};
+use pelton_packet::{Frame, Interface, Link, MacAddress, Parsed, Port, headers, parse};
 use pelton_tcp::segment::{Flags, Options, SackBlocks, Segment};
 use pelton_tcp::{Congestion, Ecn, Seq, Settings, Tcp, Usage};
 
@@ -41,6 +41,8 @@ struct World {
     got: usize,
     unread: usize,
     holding: bool,
+    /// Frames that somebody else has.
+    taken: Vec<Frame>,
     /// What comes in next is taken in the same turn as what came last.
     together: bool,
     closing: Option<Ending>,
@@ -55,8 +57,14 @@ struct World {
 
 pub(crate) fn run(lines: &[Line]) -> Result<(), String> {
     let mut v6 = false;
-    let mut settings =
-        Settings { connections_max: 16, half_open_max: 16, time_wait_max: 16, ..Settings::default() };
+    let mut settings = Settings {
+        connections_max: 16,
+        half_open_max: 16,
+        time_wait_max: 16,
+        // It grows where a script says so.
+        receive_window_max_bytes: 0,
+        ..Settings::default()
+    };
     for line in lines {
         if let Step::Set(name, value) = &line.step {
             let value = *value as u32;
@@ -66,6 +74,8 @@ pub(crate) fn run(lines: &[Line]) -> Result<(), String> {
                 "window_scaling" => settings.window_scaling = value != 0,
                 "half_open_max" => settings.half_open_max = value,
                 "receive_window_bytes" => settings.receive_window_bytes = value,
+                "receive_window_max_bytes" => settings.receive_window_max_bytes = value,
+                "receive_growth_bytes_max" => settings.receive_growth_bytes_max = value.into(),
                 "keep_alive_idle_ms" => settings.keep_alive_idle_ms = value,
                 "keep_alive_watched_ms" => settings.keep_alive_watched_ms = value,
                 "keep_alive_interval_ms" => settings.keep_alive_interval_ms = value,
@@ -103,6 +113,7 @@ pub(crate) fn run(lines: &[Line]) -> Result<(), String> {
         got: 0,
         unread: 0,
         holding: false,
+        taken: Vec::new(),
         together: false,
         closing: None,
         ended: None,
@@ -176,6 +187,27 @@ impl World {
                     self.tcp.consumed(stream, *n);
                 }
                 self.turn();
+            }
+            Step::Pause | Step::Resume => {
+                if let Some(stream) = self.stream {
+                    match step {
+                        Step::Pause => self.tcp.pause_read(stream),
+                        _ => self.tcp.resume_read(stream),
+                    }
+                }
+            }
+            Step::Frames(free) => {
+                let port = self.tcp.port();
+                while port.frames_free() as usize > *free
+                    && let Some(frame) = port.take()
+                {
+                    self.taken.push(frame);
+                }
+                while (port.frames_free() as usize) < *free
+                    && let Some(frame) = self.taken.pop()
+                {
+                    port.put(frame);
+                }
             }
             Step::Got(n) => {
                 if self.got != *n {

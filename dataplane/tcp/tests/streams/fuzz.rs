@@ -70,7 +70,7 @@ impl Fuzz {
             time_wait_max: rng.below(4) as u32,
             cold_max: rng.below(4) as u32,
             links_max: 4,
-            reassembly_segments_max: 1 + rng.below(8) as u8,
+            reassembly_segments_max: 1 + rng.below(8) as u16,
             receive_window_bytes: [1_000, 65_535, 1_000_000][rng.below(3) as usize],
             keep_alive_idle_ms: [0, 20_000][rng.below(2) as usize],
             user_timeout_ms: 60_000,

@@ -83,12 +83,21 @@ pub(crate) struct Host<P: Port> {
     pub(crate) conns: Vec<Conn>,
     /// What is done with a connection that is accepted, by the peer's port.
     pub(crate) plan: Box<dyn Fn(u16) -> Plan>,
+    /// While no more is queued of a stream more is written.
+    pub(crate) queue_bytes: usize,
     now: Mono,
 }
 
 impl<P: Port> Host<P> {
     pub(crate) fn new(tcp: Tcp<P>, plan: impl Fn(u16) -> Plan + 'static) -> Self {
-        Self { tcp, out: Outgoing::new(1 << 20), conns: Vec::new(), plan: Box::new(plan), now: Mono(0) }
+        Self {
+            tcp,
+            out: Outgoing::new(1 << 20),
+            conns: Vec::new(),
+            plan: Box::new(plan),
+            queue_bytes: 256 * 1024,
+            now: Mono(0),
+        }
     }
 
     fn add(&mut self, stream: StreamId, plan: Plan) -> u64 {
@@ -176,7 +185,7 @@ impl<P: Port> Host<P> {
         }
         let left = conn.plan.sends - conn.written;
         let len = left.min(conn.plan.write as u64);
-        if len > 0 && self.out.queued(at as u32) < 256 * 1024 {
+        if len > 0 && self.out.queued(at as u32) < self.queue_bytes {
             let (says, from) = (conn.plan.says, conn.written);
             conn.written += len;
             self.out.append(at as u32, |bytes| bytes.extend((from..from + len).map(|n| byte(says, n))));

@@ -2,6 +2,7 @@
 //! floods; queues that change; and segments that nobody would send.
 
 mod both;
+mod bulk;
 mod bytes;
 mod flood;
 mod fuzz;
