@@ -487,7 +487,7 @@ impl Watched {
         {
             me.duties.arrives(segment, said, promise, now);
         }
-        if way == Way::Down && me.round_trip_ms == 0 && segment.ack == me.first {
+        if way == Way::Down && me.round_trip_ms == 0 && segment.ack == me.first && me.una == me.first {
             me.acknowledged(segment.ack, now);
         }
         let mut checked = Ok(());
