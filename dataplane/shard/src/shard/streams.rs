@@ -9,7 +9,9 @@ use crate::inlet::{Conn, Fed, Rest, feed};
 impl<T: ByteStreams> Shard<T> {
     pub(super) fn take_streams(&mut self) {
         self.transport.poll(self.now);
-        (0..AHEAD).for_each(|ahead| self.prefetch(ahead));
+        if self.transport.upcoming(0).is_some() {
+            (0..AHEAD).for_each(|ahead| self.prefetch(ahead));
+        }
         for taken in 0.. {
             let Some(event) = self.transport.next() else { break };
             if taken % AHEAD == 0 {
