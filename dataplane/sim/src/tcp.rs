@@ -49,8 +49,8 @@ const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
 const FOREIGN_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 3]);
 const LISTENER: u16 = 1883;
 const FIRST_PORT: u16 = 2_000;
-/// The longest time-out of smoltcp's.
-const FOREIGN_TIME_OUT_MS: u64 = 60_000;
+/// The longest time-out, of smoltcp's and of ours.
+const LONGEST_TIME_OUT_MS: u64 = 60_000;
 /// Ports of smoltcp's connections, for each shard.
 const FOREIGN_PORTS: u16 = 8_000;
 
@@ -415,9 +415,10 @@ impl TcpNetwork {
     }
 
     /// For how long longer than on another network something may take though the links are kind: many frames at once
-    /// find no room, and smoltcp's time-outs, which trouble has made longer, become shorter only bit by bit.
+    /// find no room, and time-outs that trouble has made longer, smoltcp's, or ours after a round trip in which the machine
+    /// stood still, become shorter only bit by bit.
     pub(crate) const fn patience_ms(&self) -> u64 {
-        if self.foreign.is_some() { FOREIGN_TIME_OUT_MS } else { 0 }
+        if self.foreign.is_some() || self.plan.jumps.0 != 0 { LONGEST_TIME_OUT_MS } else { 0 }
     }
 
     /// Whatever the clients' side and the links still have.
