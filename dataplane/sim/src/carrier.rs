@@ -199,6 +199,14 @@ impl Carrier {
         }
     }
 
+    /// Connections that have not yet carried all that their clients gave to them.
+    pub fn waiting(&self) -> Vec<ConnId> {
+        match self {
+            Self::Memory(_) => Vec::new(),
+            Self::Tcp(network) => network.waiting(),
+        }
+    }
+
     /// For how long longer something may take than the world has it wait, in milliseconds.
     pub fn patience_ms(&self) -> u64 {
         match self {

@@ -24,6 +24,8 @@ pub use will::{WillFate, WillRecord};
 const NOTICED_MS: u64 = 40_000;
 /// How soon it does while TCP below has bad links: its probes and retransmissions come ever less often.
 const NOTICED_OVER_TCP_MS: u64 = 250_000;
+/// The same of the other TCP, which sends a whole window again after each time-out of up to a minute.
+const NOTICED_OVER_ANOTHER_MS: u64 = 500_000;
 
 /// What a client is for its whole life.
 #[derive(Clone, Debug)]
@@ -538,8 +540,11 @@ impl Client {
         }
         // While the client did not look the broker may have had a reason of its own.
         let by_broker = by_broker || self.profile.keep_alive != 0 || may_be_cut_off;
-        let slow = stage.plan.tcp.is_some() && link.opened_at < stage.healing_since;
-        self.noticed_ms = if slow { NOTICED_OVER_TCP_MS } else { NOTICED_MS };
+        self.noticed_ms = match &stage.plan.tcp {
+            Some(tcp) if link.opened_at < stage.healing_since && tcp.foreign != 0 => NOTICED_OVER_ANOTHER_MS,
+            Some(_) if link.opened_at < stage.healing_since => NOTICED_OVER_TCP_MS,
+            _ => NOTICED_MS,
+        };
         if link.stand != Stand::Awaiting {
             let is_sure = certain && !by_broker && !link.disturbed;
             self.attended_until = if is_sure { self.left_at } else { link.opened_at };

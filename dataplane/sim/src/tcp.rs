@@ -414,6 +414,11 @@ impl TcpNetwork {
         u64::from(self.plan.server.time_wait_ms.max(self.plan.client.time_wait_ms)) * 2
     }
 
+    /// Connections that clients have open and that they wait on to carry what was given to them.
+    pub(crate) fn waiting(&self) -> Vec<ConnId> {
+        self.watch.borrow().waiting().filter(|&id| self.is_open(id)).collect()
+    }
+
     /// For how long longer than on another network something may take though the links are kind: many frames at once
     /// find no room, and time-outs that trouble has made longer, smoltcp's, or ours after a round trip in which the machine
     /// stood still, become shorter only bit by bit.

@@ -498,6 +498,10 @@ impl World {
                 unrest.push(format!("connection {conn} does not end at its shard: {known}"));
             }
         }
+        // What nobody answers may have been lost once more just before.
+        for conn in self.stage.network.borrow().waiting() {
+            unrest.push(format!("connection {conn} has not carried what its client sent"));
+        }
         for client in &self.clients {
             if let Some(what) = client.waits_for() {
                 let conn = client.link_id();

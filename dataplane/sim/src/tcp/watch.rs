@@ -288,6 +288,11 @@ impl Watch {
         }
     }
 
+    /// Connections of whose clients something is on its way, or still to be sent.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = ConnId> {
+        self.all.iter().filter(|(_, watched)| watched.up.waits()).map(|(&conn, _)| conn)
+    }
+
     pub(crate) const fn failure(&self) -> Option<&String> {
         self.failure.as_ref()
     }
