@@ -10,11 +10,11 @@ use pelton_packet::{Link, Port};
 use crate::compose::{IP_AND_TCP, put, write_below};
 use crate::cookie;
 use crate::counters::TcpCounter;
-use crate::handshake::is_host;
 use crate::plain::{Opening, Plain, STAMPED};
 use crate::segment::{Flags, HEADER_BYTES};
 use crate::seq::Seq;
 use crate::stack::Tcp;
+use crate::stray::is_host;
 use crate::tables::end_word;
 use crate::tuple::hash_v4;
 

@@ -1,23 +1,20 @@
-//! How connections begin: SYNs to a listener (RFC 9293 3.10.7.2), half-open ones by record or cookie (RFC 4987),
-//! active opens (RFC 9293 3.10.7.3).
+//! How connections begin that others open: SYNs to a listener (RFC 9293 3.10.7.2), half-open ones by record or cookie
+//! (RFC 4987).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use pelton_base::{Mono, StreamEnd, StreamId};
-use pelton_packet::{Frame, Link, Port};
+use pelton_packet::{Frame, Port};
 
 use crate::cookie;
 use crate::counters::{TcpCounter, TcpDrop};
 use crate::demux::Entry;
 use crate::half_open::{Agreed, HalfOpen};
-use crate::input::Stop;
 use crate::offer::Offer;
 use crate::segment::{Flags, Options, Segment};
 use crate::seq::{Seq, time_lt};
-use crate::settings::Ecn;
 use crate::stack::{Arrival, Event, Tcp, Way};
 use crate::tables::Local;
-use crate::tcb::{Facts, Hot, State, Timer};
+use crate::tcb::{Facts, Hot, State};
 use crate::tuple::Tuple;
 
 /// The segment size of a peer that names none, RFC 9293 3.7.1 MUST-15.
@@ -32,19 +29,6 @@ const COOKIE_LIFE_MS: u64 = 128_000;
 /// And for so long it may be data that came before one: that is lost, or slower. After its first time-outs a client
 /// begins with what answers the cookie whenever it sends.
 const COOKIE_OVERTAKEN_MS: u64 = 20_000;
-
-/// Why a connection could not be opened from here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectError {
-    /// The connection table is full.
-    TableFull,
-    /// There is a connection between these two ends.
-    InUse,
-    /// The remote address is no host's.
-    NoHost,
-    /// No entry is left for the link.
-    LinksFull,
-}
 
 /// What a connection begins with.
 struct Beginning {
@@ -68,12 +52,12 @@ impl<P: Port> Tcp<P> {
     }
 
     /// RFC 6528 3, RFC 9293 3.4.1 MUST-8, MUST-9, SHLD-1: a clock of 4 us and a keyed hash of the tuple.
-    fn initial_sequence(&self, tuple: &Tuple) -> Seq {
+    pub(crate) fn initial_sequence(&self, tuple: &Tuple) -> Seq {
         Seq((self.now.0 / 4_000) as u32) + tuple.hash(self.keys.isn) as u32
     }
 
     /// What time stamps to a peer are offset by, RFC 7323 7.1: nothing of the machine's clock shows.
-    fn stamp_offset(&self, tuple: &Tuple) -> u32 {
+    pub(crate) fn stamp_offset(&self, tuple: &Tuple) -> u32 {
         tuple.hash(self.keys.stamps) as u32
     }
 
@@ -95,90 +79,6 @@ impl<P: Port> Tcp<P> {
         let agreed = self.agree(offer, v4);
         // What cannot travel in the time stamp is not offered.
         if agreed.timestamps { agreed } else { Agreed { scale: None, sack: false, ..agreed } }
-    }
-
-    /// A segment that belongs to nothing.
-    pub(crate) fn stray_segment(&mut self, arrival: &Arrival, frame: Frame) {
-        let flags = arrival.segment.flags;
-        // RFC 9293 3.9.2.3 MUST-63: what is from one of our own addresses, or from nobody's, is nothing.
-        let remote = arrival.tuple.remote.ip();
-        if self.interface.has(remote) || !is_host(remote) {
-            self.drops.add(TcpDrop::NotForUs);
-            self.port.put(frame);
-            return;
-        }
-        match arrival.way {
-            Way::Relayed => {
-                // Its connection ended here, and the shard it came from has not heard of that yet.
-                self.drops.add(TcpDrop::RelayStray);
-                self.port.put(frame);
-                return;
-            }
-            Way::Moving => {
-                // The peer sends it again, and it is where it goes by then.
-                self.drops.add(TcpDrop::Moving);
-                self.port.put(frame);
-                return;
-            }
-            Way::Port if self.is_searched(arrival) => {
-                self.search(arrival, false, frame);
-                return;
-            }
-            Way::Port | Way::Unfound => {}
-        }
-        if flags.has(Flags::RST) {
-            self.drops.add(TcpDrop::StrayReset);
-        } else if flags.has(Flags::SYN) && !flags.has(Flags::ACK) {
-            if flags.has(Flags::FIN) {
-                self.drops.add(TcpDrop::BadFlags);
-            } else {
-                self.listen_segment(arrival, None);
-            }
-        } else if flags.has(Flags::ACK) {
-            if !flags.has(Flags::SYN) && self.cookies_are_about() {
-                self.cookie_segment(arrival, frame);
-                return;
-            }
-            self.refuse(arrival);
-        } else {
-            // RFC 9293 3.10.7.2 fourth: neither SYN nor ACK nor RST: should not occur.
-            self.drops.add(TcpDrop::BadFlags);
-        }
-        self.port.put(frame);
-    }
-
-    /// A reset to what nobody is there for, RFC 9293 3.10.7.1, 3.5.2.
-    fn refuse(&mut self, arrival: &Arrival) {
-        // RFC 1122 3.2.1.3, RFC 9293 3.9.2.3 MUST-57: what is for another address, or for a group, gets no answer.
-        if !self.interface.has(arrival.tuple.local.ip()) {
-            self.drops.add(TcpDrop::NotForUs);
-            return;
-        }
-        self.drops.add(TcpDrop::NoConnection);
-        self.send_reset(arrival);
-    }
-
-    fn send_reset(&mut self, arrival: &Arrival) {
-        let segment = &arrival.segment;
-        if !self.resets.take(self.now, &mut self.rng) {
-            self.drops.add(TcpDrop::ResetLimited);
-            return;
-        }
-        let (seq, ack, flags) = if segment.flags.has(Flags::ACK) {
-            (segment.ack, Seq(0), Flags::RST)
-        } else {
-            (Seq(0), segment.seq + segment.sequence_len(), Flags::RST.and(Flags::ACK))
-        };
-        let reset = Segment {
-            source: segment.destination,
-            destination: segment.source,
-            seq,
-            ack,
-            flags,
-            ..Segment::default()
-        };
-        self.counters.add(TcpCounter::ResetsOut);
-        self.send_segment(arrival.link, arrival.tuple.local, arrival.tuple.remote, &reset, |_| {});
     }
 
     /// A SYN, RFC 9293 3.10.7.2, 3.5. It touches no connection that is there, for such have entries of their own
@@ -299,7 +199,7 @@ impl<P: Port> Tcp<P> {
     }
 
     /// Whether a client may have a cookie. They may have been made in this stack's place.
-    fn cookies_are_about(&self) -> bool {
+    pub(crate) fn cookies_are_about(&self) -> bool {
         self.now < self.cookies_until || self.settings.secrets.is_some()
     }
 
@@ -310,7 +210,7 @@ impl<P: Port> Tcp<P> {
     }
 
     /// An ACK that belongs to nothing, while cookies are about.
-    fn cookie_segment(&mut self, arrival: &Arrival, frame: Frame) {
+    pub(crate) fn cookie_segment(&mut self, arrival: &Arrival, frame: Frame) {
         let (segment, tuple) = (&arrival.segment, arrival.tuple);
         let (irs, iss) = (segment.seq.back(1), segment.ack.back(1));
         let local = self.locals.find(tuple.local).filter(|&local| self.locals.get(local).listener.is_some());
@@ -564,195 +464,10 @@ impl<P: Port> Tcp<P> {
         self.events.push_back(Event::Opened(self.tcbs.key(index)));
         Some(index)
     }
-
-    // ---- active opens --------------------------------------------------------------------------------------
-
-    /// Opens a connection from this side (RFC 9293 3.9.1.1 MUST-43, MUST-45).
-    /// [`StreamEvent::Opened`](pelton_base::StreamEvent::Opened) tells when it is open (with the listener `u16::MAX`), [`StreamEvent::Closed`](pelton_base::StreamEvent::Closed) that it could
-    /// not be, under the token that was given.
-    ///
-    /// # Errors
-    /// Where a limit stands in the way.
-    pub fn connect(
-        &mut self,
-        local: SocketAddr,
-        remote: SocketAddr,
-        link: Link,
-        token: u64,
-        now: Mono,
-    ) -> Result<StreamId, ConnectError> {
-        self.set_time(now);
-        // RFC 9293 3.9.1.1 MUST-46.
-        if !is_host(remote.ip()) {
-            return Err(ConnectError::NoHost);
-        }
-        let tuple = Tuple { local, remote };
-        let hash = self.keys.demux.hash(&tuple);
-        if self.demux.find(hash, |entry| self.is(entry, &tuple)).is_some() {
-            return Err(ConnectError::InUse);
-        }
-        let iss = self.initial_sequence(&tuple);
-        let offset = self.stamp_offset(&tuple);
-        let own_mss = self.own_mss(local.is_ipv4());
-        let Some(end) = self.locals.enter(local) else { return Err(ConnectError::TableFull) };
-        let Some(link) = self.links.enter(link) else {
-            self.locals.leave(end);
-            return Err(ConnectError::LinksFull);
-        };
-        let Some(index) = self.tcbs.take() else {
-            self.locals.leave(end);
-            self.links.leave(link);
-            return Err(ConnectError::TableFull);
-        };
-        let (word, v6) = self.remotes.enter(remote.ip());
-        let (now_ms, now_us) = (self.now_ms, self.now_us);
-        let receive_scale = self.settings.receive_scale();
-        let hot = &mut self.tcbs[index];
-        hot.remote = word;
-        hot.remote_port = remote.port();
-        hot.facts.put(Facts::V6, v6);
-        hot.facts.set(Facts::ANNOUNCED.or(Facts::BOUND));
-        hot.token = token;
-        hot.local = end;
-        hot.link = link;
-        hot.state = State::SynSent;
-        hot.ts_offset = offset;
-        hot.snd_una = iss;
-        hot.snd_max = iss + 1;
-        hot.queue_seq = iss + 1;
-        hot.recover = iss;
-        hot.mss = own_mss;
-        hot.scales = receive_scale << 4;
-        hot.last_rx_ms = now_ms;
-        hot.stalled_ms = now_ms;
-        hot.sent_us = now_us;
-        self.demux.insert(hash, Entry::Tcb(index));
-        self.send_syn(index);
-        let at = now_ms.wrapping_add(self.settings.rto_initial_ms);
-        self.set_timer(index, Timer::Retransmit, at);
-        Ok(StreamId(self.tcbs.key(index).to_u64()))
-    }
-
-    /// Our SYN, or SYN-ACK if the peer's has come.
-    pub(crate) fn send_syn(&mut self, index: u32) {
-        let hot = &self.tcbs[index];
-        let (settings, tuple) = (&self.settings, self.tuple_of(index));
-        let stamp = self.now_ms.wrapping_add(hot.ts_offset);
-        let received = hot.state == State::SynReceived;
-        let offers = |wanted: bool, fact: Facts| if received { hot.facts.has(fact) } else { wanted };
-        let segment = Segment {
-            source: tuple.local.port(),
-            destination: tuple.remote.port(),
-            seq: hot.snd_una,
-            ack: if received { hot.rcv_nxt } else { Seq(0) },
-            flags: match received {
-                true => Flags::SYN.and(Flags::ACK),
-                // RFC 3168 6.1.1.1: if that was lost, perhaps for what it asks for, the next asks for nothing.
-                false if settings.ecn == Ecn::Ask && hot.backoff == 0 => {
-                    Flags::SYN.and(Flags::ECE).and(Flags::CWR)
-                }
-                false => Flags::SYN,
-            },
-            window: settings.receive_window_bytes.min(65_535) as u16,
-            options: Options {
-                mss: Some(self.own_mss(tuple.local.is_ipv4())),
-                window_scale: settings.window_scaling.then(|| settings.receive_scale()),
-                sack_permitted: offers(settings.sack, Facts::SACK),
-                timestamps: offers(settings.timestamps, Facts::TIMESTAMPS).then_some((stamp, hot.ts_recent)),
-                ..Options::default()
-            },
-            ..Segment::default()
-        };
-        let link = self.links.get(hot.link);
-        self.send_segment(link, tuple.local, tuple.remote, &segment, |_| {});
-    }
-
-    /// RFC 9293 3.10.7.3.
-    pub(crate) fn syn_sent_segment(&mut self, index: u32, arrival: &Arrival) {
-        let segment = &arrival.segment;
-        let hot = &self.tcbs[index];
-        let acked = segment.flags.has(Flags::ACK);
-        if acked && segment.ack != hot.snd_max {
-            self.drops.add(TcpDrop::BadAck);
-            if !segment.flags.has(Flags::RST) {
-                self.send_reset(arrival);
-            }
-            return;
-        }
-        if segment.flags.has(Flags::RST) {
-            if acked {
-                self.counters.add(TcpCounter::ResetsIn);
-                self.end(index, StreamEnd::PeerReset);
-            } else {
-                self.drops.add(TcpDrop::StrayReset);
-            }
-            return;
-        }
-        if !segment.flags.has(Flags::SYN) {
-            self.drops.add(TcpDrop::BadFlags);
-            return;
-        }
-        // Where both open at once neither has heard the other's answer.
-        let ecn = acked && self.settings.ecn.agreed(segment.flags);
-        let agreed = Agreed { ecn, ..self.agree(Offer::of(&segment.options), arrival.tuple.local.is_ipv4()) };
-        let receive_scale = self.settings.receive_scale();
-        let window = self.settings.receive_window_bytes.min(65_535);
-        let (now_ms, now_us) = (self.now_ms, self.now_us);
-        let hot = &mut self.tcbs[index];
-        hot.rcv_nxt = segment.seq + 1;
-        hot.rcv_edge = hot.rcv_nxt + window;
-        hot.ts_recent = segment.options.timestamps.map_or(0, |(stamp, _)| stamp);
-        hot.agree(agreed, receive_scale);
-        hot.last_rx_ms = now_ms;
-        // RFC 7323 2.2: the window of a SYN is never scaled.
-        hot.window = segment.window >> hot.send_scale();
-        hot.window_max = hot.window;
-        hot.snd_wl1 = segment.seq;
-        let resent = hot.backoff > 0;
-        if acked {
-            if !resent {
-                hot.measured(now_us.wrapping_sub(hot.sent_us));
-            }
-            hot.snd_una = segment.ack;
-            self.opened(index, resent);
-        } else {
-            // RFC 9293 3.5 MUST-10: both have sent a SYN at once.
-            hot.state = State::SynReceived;
-            self.send_syn(index);
-        }
-    }
-
-    fn opened(&mut self, index: u32, resent: bool) {
-        let hot = &mut self.tcbs[index];
-        hot.state = State::Established;
-        hot.backoff = 0;
-        hot.timer = Timer::None;
-        hot.start_windows(resent);
-        hot.facts.set(Facts::ACK_NOW);
-        self.counters.add(TcpCounter::Connected);
-        self.list(index);
-        self.arm(index);
-        self.events.push_back(Event::Opened(self.tcbs.key(index)));
-    }
-
-    /// RFC 9293 3.10.7.4 fifth, SYN-RECEIVED, for a connection that both sides opened.
-    pub(crate) fn syn_received_ack(&mut self, index: u32, segment: &Segment) -> Result<(), Stop> {
-        let hot = &mut self.tcbs[index];
-        if segment.ack != hot.snd_max {
-            return Err(Stop::Dropped(TcpDrop::BadAck));
-        }
-        hot.snd_una = segment.ack;
-        hot.window = segment.window;
-        hot.window_max = hot.window_max.max(segment.window);
-        hot.snd_wl1 = segment.seq;
-        let resent = hot.backoff > 0;
-        self.opened(index, resent);
-        Ok(())
-    }
 }
 
 impl Hot {
-    fn agree(&mut self, agreed: Agreed, receive_scale: u8) {
+    pub(crate) fn agree(&mut self, agreed: Agreed, receive_scale: u8) {
         self.mss = agreed.mss;
         self.facts.put(Facts::SACK, agreed.sack);
         self.facts.put(Facts::TIMESTAMPS, agreed.timestamps);
@@ -760,7 +475,7 @@ impl Hot {
         self.scales = agreed.scale.map_or(0, |scale| receive_scale << 4 | scale);
     }
 
-    fn start_windows(&mut self, resent: bool) {
+    pub(crate) fn start_windows(&mut self, resent: bool) {
         // RFC 5681 3.1, RFC 6928 2.1: after a lost SYN the path is not trusted with more than a segment.
         self.cwnd = if resent { self.payload_max() } else { self.initial_window() };
         self.ssthresh = u32::MAX;
@@ -769,12 +484,6 @@ impl Hot {
             self.rttvar_us = LOST_SYN_TIME_OUT_US;
         }
     }
-}
-
-/// Whether an address may be one of another host, RFC 1122 3.2.1.3.
-pub(crate) const fn is_host(address: IpAddr) -> bool {
-    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
-    !broadcast && !address.is_multicast() && !address.is_unspecified() && !address.is_loopback()
 }
 
 /// Which listener an end belongs to; [`u16::MAX`] for ends of active opens.

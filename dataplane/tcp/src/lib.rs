@@ -8,7 +8,8 @@
 //! | `stack` | the parts; a burst of frames in three prefetched passes; timers |
 //! | `demux`, `tables`, `tuple` | from a tuple to a connection |
 //! | `tcb`, `cold` | the state of a connection: 128 bytes, and what only loss and bulk need |
-//! | `handshake`, `half_open`, `cookie` | how connections begin |
+//! | `stray` | a segment belongs to no connection |
+//! | `handshake`, `half_open`, `cookie`, `active_open` | how connections begin |
 //! | `plain`, `predict` | a segment arrives as nearly all do |
 //! | `input`, `ack`, `reassembly` | any other segment arrives |
 //! | `output`, `compose`, `flight` | what may be sent, and what is under way |
@@ -28,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 mod ack;
+mod active_open;
 mod chunk;
 mod cold;
 mod compose;
@@ -64,6 +66,7 @@ mod socket;
 mod soon;
 mod spent;
 mod stack;
+mod stray;
 mod streams;
 mod tables;
 mod tcb;
@@ -72,10 +75,10 @@ mod timers;
 mod tuple;
 mod undo;
 
+pub use active_open::ConnectError;
 pub use chunk::Chunk;
 pub use counters::{TcpCounter, TcpDrop};
 pub use handover::HandedTcp;
-pub use handshake::ConnectError;
 pub use relay::{Relays, relays};
 pub use seq::Seq;
 pub use settings::{Congestion, Ecn, Secrets, Settings, SynAck};

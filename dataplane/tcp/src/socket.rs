@@ -24,7 +24,7 @@ pub use error::SocketError;
 pub use info::{Info, Phase};
 use slot::{Kind, Slot};
 
-use crate::handshake::ConnectError;
+use crate::active_open::ConnectError;
 use crate::settings::Settings;
 use crate::stack::Tcp;
 use crate::tcb::{Facts, State};
