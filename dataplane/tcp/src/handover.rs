@@ -277,6 +277,7 @@ mod tests {
         let (stream, _) = there.take_in(moved).expect("there is room");
         let index = there.tcbs.live(Key::from_u64(stream.0)).expect("it is there");
         assert_eq!(there.usage().bulk, 0, "there it grows anew");
+        assert!(!there.tcbs[index].facts.has(Facts::BULK), "as one that has not grown");
         let (mut before, mut left) = (edge, Vec::new());
         for _ in 0..4 {
             let field = there.advertise(index);
