@@ -2,8 +2,10 @@
 //! them.
 //!
 //! An exact filter has one home; a wildcard asks all shards, one after the other. While a fetch is under
-//! way, live messages go to the client at once, and their topics are remembered: the retained message of
-//! such a topic is older and is not sent any more.
+//! way, live messages go to the client at once, and the topics of those that were to be retained are remembered: the
+//! retained message of such a topic is older and is not sent any more. One that was not to be retained takes nobody
+//! else's place [MQTT-3.3.1-9]; a retained message of its own publisher is older, would come after it, and is left
+//! out as well [MQTT-4.6.0-6].
 //!
 //! A message is live for a new subscription or retained before it, never both and never neither, whichever way
 //! is longer: to the subscription's shard, or to the home of the topic. Before the first page is asked for every
@@ -126,7 +128,8 @@ impl LiveTopics {
     pub(crate) fn note(&mut self, session: u32, key: HashKey, publication: &Publication<'_>) {
         let Some(live) = self.by_session.get_mut(&session) else { return };
         let topic = key.hash(publication.topic);
-        for hash in [with_publisher(key, topic, publication), topic] {
+        let any_publisher = publication.retain.then_some(topic);
+        for hash in [Some(with_publisher(key, topic, publication)), any_publisher].into_iter().flatten() {
             if live.hashes.len() < LIVE_TOPICS_MAX || live.hashes.contains_key(&hash) {
                 live.hashes.insert(hash, live.begun);
             }
@@ -477,6 +480,17 @@ mod tests {
         assert!(live.has(1, KEY, &publication("a", 8), first));
         live.note(1, KEY, &publication("a", 7));
         assert!(live.has(1, KEY, &publication("a", 8), second));
+    }
+
+    // covers [MQTT-3.3.1-9]
+    #[test]
+    fn what_was_not_to_be_retained_takes_nobody_elses_place() {
+        let mut live = LiveTopics::new(KEY);
+        let asked = live.begin(1, KEY);
+        let since = begin(&mut live, asked);
+        live.note(1, KEY, &Publication { retain: false, ..publication("a", 7) });
+        assert!(!live.has(1, KEY, &publication("a", 8), since), "somebody else retained it");
+        assert!(live.has(1, KEY, &publication("a", 7), since), "the same publisher sent it before");
     }
 
     #[test]

@@ -144,10 +144,12 @@ pub fn fetches(world: &World) -> Verdict {
                 {
                     continue;
                 }
-                let came = session
-                    .received
-                    .range(no..)
-                    .any(|(&other, receipt)| receipt.any() && ledger.messages[other].topic == message.topic);
+                // What its publisher sent later takes its place, retained or not; what others sent does only if retained.
+                let came = session.received.range(no..).any(|(&other, receipt)| {
+                    let other = &ledger.messages[other];
+                    let takes_its_place = other.retain || other.publisher == message.publisher;
+                    receipt.any() && takes_its_place && other.topic == message.topic
+                });
                 if !came {
                     missing.push((no, client.index, &message.topic, &subscription.filter));
                 }

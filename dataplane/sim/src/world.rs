@@ -473,7 +473,8 @@ impl World {
         self.cluster.harsh.away_per_mille = 0;
         self.cluster.turn_delay_us_max = self.cluster.turn_delay_us_max.min(100);
         self.run_for(HEALING_MS_MIN)?;
-        let until = self.stage.now.plus_ms(HEALING_MS_MAX);
+        // The other TCP sends a whole window again after each of its time-outs, into ports that may have few frames.
+        let until = self.stage.now.plus_ms(HEALING_MS_MAX + 10 * self.stage.network.borrow().patience_ms());
         let mut unrest = self.unrest();
         while !unrest.is_empty() {
             require!(self.stage.now < until, "it does not come to rest: {unrest:?}");
