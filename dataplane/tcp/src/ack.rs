@@ -30,11 +30,14 @@ impl<P: Port> Tcp<P> {
         // before would reach beyond the edge that the peer says.
         if advances || (una == ack && hot.snd_wl1.le(segment.seq)) {
             let opened = hot.window == 0 && window > 0;
+            let widened = hot.window < window;
             hot.window = window;
             hot.snd_wl1 = segment.seq;
             hot.window_max = hot.window_max.max(window);
             if opened {
                 self.window_opened(index);
+            } else if widened && self.tcbs[index].timer == Timer::Persist {
+                self.window_widened(index);
             }
         }
         if !advances {
@@ -74,6 +77,17 @@ impl<P: Port> Tcp<P> {
                 self.rearm(index);
                 self.serve(index);
             }
+        }
+    }
+
+    /// The window was too little to be filled, and is wider. What was sent into it is waited for as anything else from now
+    /// on, not for as long as its probes had come to be apart.
+    fn window_widened(&mut self, index: u32) {
+        let hot = &mut self.tcbs[index];
+        if hot.flight() > 0 {
+            hot.backoff = 0;
+            hot.timer = Timer::None;
+            self.rearm(index);
         }
     }
 
