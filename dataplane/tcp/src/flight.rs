@@ -22,7 +22,8 @@ pub(crate) struct Run {
     pub(crate) sacked: bool,
     /// It is taken for lost and has not been sent again since.
     pub(crate) lost: bool,
-    /// It was sent more than once.
+    /// It was sent more than once, or not all of it at that time: what is known to have arrived of it may have been sent
+    /// before.
     pub(crate) resent: bool,
 }
 
@@ -119,7 +120,9 @@ impl Flight {
         match self.runs.back_mut() {
             Some(last) if last.alike(&run) || (full && !last.sacked && !last.lost) || crammed => {
                 // At the limit the last run grows, and is as new as its newest part: losses in it are found late. Nothing of
-                // it has arrived or is lost then, as if the peer had not said so.
+                // it has arrived or is lost then, as if the peer had not said so. What arrives of it may be of an older
+                // part: taken for the newest, it would make all that was sent before that a loss, with every block.
+                last.resent |= last.sent_us != now_us;
                 last.end = end;
                 last.sent_us = now_us;
                 (last.sacked, last.lost) = (false, false);
@@ -494,6 +497,25 @@ mod tests {
         assert_eq!(full.runs.len(), RUNS_RESENT_MAX);
         full.sent(Seq(all + 200_000), Seq(all + 200_100), 9_000_000, false);
         assert!(full.pipe() >= 100, "it is under way, and more with it");
+    }
+
+    // covers RFC 8985 6.2 step 2
+    #[test]
+    fn what_arrives_of_the_last_run_at_the_limit_may_have_been_sent_before_what_was_sent_again() {
+        let bursts: Vec<_> = (0..RUNS_MAX as u32).map(|at| (100, at)).collect();
+        let all = 100 * RUNS_MAX as u32;
+        let mut full = flight(&bursts);
+        full.sent(Seq(all), Seq(all + 100), 9_000, false);
+        full.lose_until(Seq(300));
+        full.resent(Seq(0), Seq(300), 10_000);
+        full.sent(Seq(all + 100), Seq(all + 200), 10_100, false);
+        full.acknowledged(Seq(200), 13_000, 5_000);
+        // What was sent at 9 ms, not at 10.1.
+        let delivered = full.sacked(Seq(all), Seq(all + 100), 14_000, 5_000);
+        assert_eq!((delivered.bytes, delivered.rtt_us), (100, None));
+        assert!(full.runs().next().is_some_and(|first| first.resent));
+        full.detect_losses(14_000, 0);
+        assert!(full.runs().next().is_some_and(|first| !first.lost), "it was sent later than what arrived");
     }
 
     #[test]
