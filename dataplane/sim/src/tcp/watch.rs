@@ -617,7 +617,10 @@ impl Flow {
                     return Err("sends again what it knows to have arrived");
                 }
             }
-            if self.resent > RESENT_BYTES + 4 * u64::from(self.end.since(self.first)) {
+            // Where what is sent again is too long for the path, and little that is new is not, each acknowledgement of that
+            // shows that it was lost once more.
+            let shown = u64::from(self.duplicates) * u64::from(SEGMENT_BYTES);
+            if self.resent > RESENT_BYTES + shown + 4 * u64::from(self.end.since(self.first)) {
                 return Err("sends the same again and again");
             }
         }
