@@ -656,8 +656,11 @@ impl Flow {
         let tried_ms = hindered.as_ms().saturating_sub(self.at.as_ms());
         self.longest_ms = self.longest_ms.max(tried_ms);
         let silent_ms = now.as_ms().saturating_sub(self.at.max(hindered).as_ms());
+        // A repair in between does not begin a time-out anew: the next is as long as all before it together, and one more.
+        let doubled_ms = self.at.as_ms().saturating_sub(self.first_at.as_ms()) + 2 * self.round_trip_ms;
         // RFC 6298 2.3: of one measurement comes three times as much, of two that differ up to five times.
-        if silent_ms > silence_ms.max(3 * self.longest_ms).max(6 * self.round_trip_ms) {
+        let most_ms = silence_ms.max(3 * self.longest_ms).max(6 * self.round_trip_ms).max(doubled_ms);
+        if silent_ms > most_ms {
             return Err("was silent for too long while something waited");
         }
         self.longest_ms = self.longest_ms.max(now.as_ms().saturating_sub(self.at.as_ms()));
