@@ -641,7 +641,10 @@ impl Flow {
         let since = self.at.max(self.closed_at).max(hindered);
         let silent_ms = now.as_ms().saturating_sub(since.as_ms());
         let probe_ms = PROBE_MS + silence_ms.saturating_sub(SILENCE_MS);
-        if self.waits() && silent_ms > probe_ms.max(3 * self.longest_ms).max(6 * self.round_trip_ms) {
+        // A probe that could not be sent counts: the next comes after twice as long.
+        let tried_ms = hindered.as_ms().saturating_sub(self.at.as_ms());
+        let longest_ms = self.longest_ms.max(tried_ms);
+        if self.waits() && silent_ms > probe_ms.max(3 * longest_ms).max(6 * self.round_trip_ms) {
             return Err("does not probe a closed window");
         }
         Ok(())
