@@ -176,6 +176,14 @@ impl Carrier {
         }
     }
 
+    /// When a connection ended at its shard, if it has and that is known.
+    pub fn ended_at_shard(&self, id: ConnId) -> Option<Mono> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Tcp(network) => network.ended_at_shard(id),
+        }
+    }
+
     /// The machine stood still for so long.
     pub fn stood_still(&mut self, ms: u64) {
         if let Self::Tcp(network) = self {

@@ -329,7 +329,7 @@ impl Client {
             properties.topic_alias_maximum = (profile.alias_maximum != 0).then_some(profile.alias_maximum);
         }
         let mut bytes = Vec::new();
-        let will = with_will.then(|| self.make_will(stage));
+        let will = with_will.then(|| self.make_will(stage, id));
         match will {
             Some(will) => self.wills[will].put_into(&stage.ledger, &connect, &mut bytes),
             None => connect.encode(&mut bytes),

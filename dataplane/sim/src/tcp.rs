@@ -255,6 +255,11 @@ impl TcpNetwork {
         self.records.borrow().let_go.iter().copied().collect()
     }
 
+    /// When a connection ended at its shard, if it has.
+    pub(crate) fn ended_at_shard(&self, id: ConnId) -> Option<Mono> {
+        self.records.borrow().ended_at.get(&id).copied()
+    }
+
     /// Whether anything of a connection is at its client's host, if that is ours.
     pub(crate) fn has(&self, id: ConnId) -> bool {
         self.own.has(id)

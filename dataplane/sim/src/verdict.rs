@@ -8,7 +8,7 @@ use pelton_broker::counters::Dropped;
 use pelton_broker::settings::QueuePolicy;
 use pelton_mqtt::{QoS, RetainHandling};
 
-use crate::client::{WillFate, WillRecord};
+use crate::client::{Client, WillFate, WillRecord};
 use crate::ledger::{Message, MessageNo, Verdict, require};
 use crate::world::World;
 
@@ -282,6 +282,39 @@ pub fn wills(world: &World) -> Verdict {
             }
         }
     }
+    Ok(())
+}
+
+/// Wills that the broker may still publish because their delay is not over, each with its client, as far as it is known
+/// when their connections ended.
+pub(crate) fn delayed_wills(world: &World) -> Vec<(usize, MessageNo)> {
+    let network = world.stage.network.borrow();
+    let received = world.clients[0].session().map(|session| &world.stage.ledger.sessions[session].received);
+    let is_delayed = |record: &&WillRecord| {
+        let came = received.is_some_and(|received| received.contains_key(&record.message));
+        let ended = network.ended_at_shard(record.conn);
+        !came && ended.is_some_and(|ended| record.is_delayed(ended, world.stage.now))
+    };
+    let of = |client: &Client| -> Vec<_> {
+        client.wills.iter().filter(is_delayed).map(|record| (client.index, record.message)).collect()
+    };
+    world.clients.iter().flat_map(of).collect()
+}
+
+/// Nobody is lost while everything rests: no will comes.
+///
+/// # Errors
+/// A will that the observer got.
+pub fn no_wills_since(world: &World, rest: Mono) -> Verdict {
+    let ledger = &world.stage.ledger;
+    let Some(observer) = world.clients[0].session().filter(|_| ledger.jumps.is_empty()) else {
+        return Ok(());
+    };
+    let came = ledger.sessions[observer]
+        .received
+        .iter()
+        .find(|(number, receipt)| ledger.messages[**number].will && receipt.first_at > rest);
+    require!(came.is_none(), "a will came when everything had been at rest since {rest:?}: {came:?}");
     Ok(())
 }
 

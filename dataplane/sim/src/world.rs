@@ -168,8 +168,10 @@ impl World {
         verdict::fetches(self)?;
         verdict::groups(self)?;
         verdict::wills(self)?;
+        let rest = self.stage.now;
         self.check_retained()?;
         self.outstay()?;
+        verdict::no_wills_since(self, rest)?;
         self.leave_all()?;
         self.check_nothing_is_left()?;
         Ok(self.report())
@@ -513,6 +515,10 @@ impl World {
             if client.is_offline() && client.session().is_some() {
                 unrest.push(format!("client {} has a session and is not connected", client.index));
             }
+        }
+        // One whose connection the broker lost a moment ago is published when its delay is over, though all else rests.
+        for (client, message) in verdict::delayed_wills(self) {
+            unrest.push(format!("the will of client {client}, message {message}, may come yet"));
         }
         if !self.cluster.is_quiet() {
             unrest.push(format!("the shards are not quiet: {:?}", self.cluster.leftovers()));

@@ -5,6 +5,7 @@ use pelton_mqtt::{Connect, QoS, TopicName, Will};
 
 use super::{Client, Link, Stand};
 use crate::ledger::{Ledger, Message, MessageNo};
+use crate::network::ConnId;
 use crate::stage::Stage;
 
 /// What must become of a will.
@@ -25,6 +26,8 @@ pub enum WillFate {
 pub struct WillRecord {
     /// The message it is, or would be.
     pub message: MessageNo,
+    /// The connection that it was made for.
+    pub(crate) conn: ConnId,
     /// Will Delay Interval, in seconds.
     pub delay_seconds: u32,
     /// What must become of it.
@@ -53,9 +56,21 @@ impl WillRecord {
     }
 }
 
+/// How long a broker may take to publish a will whose delay is over, in milliseconds.
+const LATE_MS: u64 = 1_000;
+
+impl WillRecord {
+    /// Whether it may be published yet, when its connection ended at its shard at an instant.
+    pub(crate) fn is_delayed(&self, ended: Mono, now: Mono) -> bool {
+        // A session that ends before the delay is over takes no longer [MQTT-3.1.2-8].
+        let until = ended.plus_ms(u64::from(self.delay_seconds) * 1_000 + LATE_MS);
+        self.delay_seconds != 0 && self.fate != WillFate::Discarded && now < until
+    }
+}
+
 impl Client {
-    /// A will for the next CONNECT; returns its position.
-    pub(super) fn make_will(&mut self, stage: &mut Stage) -> usize {
+    /// A will for the CONNECT on a new connection; returns its position.
+    pub(super) fn make_will(&mut self, stage: &mut Stage, conn: ConnId) -> usize {
         let qos_max = stage.plan.settings.qos_max;
         let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][stage.rng.below(3) as usize];
         let delay_seconds = if self.profile.version.is_v5() && stage.rng.chance(500) {
@@ -83,6 +98,7 @@ impl Client {
         });
         self.wills.push(WillRecord {
             message: stage.ledger.messages.len() - 1,
+            conn,
             delay_seconds,
             fate: WillFate::Open,
             decided_at: stage.now,

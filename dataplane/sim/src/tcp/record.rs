@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use pelton_base::Mono;
+
 use super::watch::Watch;
 use crate::network::{ConnId, Way};
 
@@ -34,6 +36,8 @@ pub(crate) struct Records {
     watch: Option<Rc<RefCell<Watch>>>,
     /// When clients let go of connections, while the links were bad.
     pub(crate) let_go: BTreeSet<ConnId>,
+    /// When connections ended at their shards.
+    pub(crate) ended_at: BTreeMap<ConnId, Mono>,
     /// Bytes received, both ways.
     pub(crate) bytes: u64,
     /// Connections of the other implementation.
@@ -104,6 +108,12 @@ impl Records {
                 "connection {conn}, {way:?}: ended in order after {received} bytes, {missing} are missing"
             ));
         }
+    }
+
+    /// Its shard knows of the end of a connection, or has no use for it any more.
+    pub(crate) fn ended_at_shard(&mut self, conn: ConnId) {
+        let now = self.watch.as_ref().map_or(Mono(0), |watch| watch.borrow().now);
+        self.ended_at.insert(conn, now);
     }
 
     fn lane(&mut self, conn: ConnId, way: Way) -> Option<&mut Lane> {

@@ -103,6 +103,7 @@ impl TcpStreams {
                     records.fail(format!("a stream ended twice: {why:?}"));
                     return;
                 };
+                records.ended_at_shard(tap.conn);
                 match why {
                     StreamEnd::PeerClosed => records.ended(tap.conn, Way::Up),
                     // No link is so bad for so long.
@@ -183,8 +184,10 @@ impl ByteStreams for TcpStreams {
     }
 
     fn close(&mut self, stream: StreamId, how: Ending) {
-        if self.taps.get(&stream.0).is_some_and(|tap| tap.token.is_none()) {
-            self.forget(stream.0);
+        if self.taps.get(&stream.0).is_some_and(|tap| tap.token.is_none())
+            && let Some(tap) = self.forget(stream.0)
+        {
+            self.records.borrow_mut().ended_at_shard(tap.conn);
         }
         self.tcp.close(stream, how);
     }
