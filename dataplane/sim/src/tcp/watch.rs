@@ -19,6 +19,10 @@
 //!
 //! What it knows of a shard's stack may be early: segments are handed from stack to stack after they were seen.
 
+mod flow;
+mod sent;
+mod told;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -28,126 +32,15 @@ use pelton_packet::{Parsed, parse};
 use pelton_tcp::Seq;
 use pelton_tcp::segment::{Flags, Segment};
 
-use super::duties::{Duties, Promise};
-use super::repairs::Repairs;
+use super::duties::Promise;
 use crate::network::{ConnId, Way};
+use flow::{Flow, SILENCE_MS, Terms, Watched};
 
 /// Bytes of a segment on these links at most.
 pub(crate) const SEGMENT_BYTES: u32 = 1_460;
-/// RFC 6928 2.
-const INITIAL_BYTES: u32 = 10 * SEGMENT_BYTES;
-/// Of what the sender could know to have arrived, segments that may be sent again all the same.
-const NEEDLESS_MAX: u32 = 2;
-/// Silence that nobody needs to explain, in milliseconds: a time-out of three seconds (RFC 6298 5.7), or one of 300 ms
-/// doubled four times, and some.
-const SILENCE_MS: u64 = 5_000;
-/// A closed window is probed after a time-out, one second at first.
-const PROBE_MS: u64 = 2_000;
-/// How long shards' turns make a repair wait.
-const TURNS_MS: u64 = 75;
 /// How long a segment may be on its way from the stack that received it to that which has the connection, and is away
 /// for 10 ms at most, beside what frames lie about anyway.
 const HEARD_MS: u64 = 12;
-/// Bytes that may be sent again whatever was sent.
-const RESENT_BYTES: u64 = 60 * SEGMENT_BYTES as u64;
-
-/// One direction, from its sender's view.
-#[derive(Debug, Default)]
-struct Flow {
-    begun: bool,
-    /// It has ended, or may have.
-    over: bool,
-    /// A reset was sent that ends it.
-    reset: bool,
-    first: Seq,
-    /// What the sender was told that arrived.
-    una: Seq,
-    /// The end of what was sent.
-    end: Seq,
-    fin: Option<Seq>,
-    /// The peer's right edge, as the sender was told.
-    edge: Seq,
-    window_closed: bool,
-    /// Since when.
-    closed_at: Mono,
-    /// The window as the peer's last segment said, and the latest of its time stamps.
-    window: u16,
-    stamp: Option<u32>,
-    /// What the peer said to have out of order, and when the sender is sure to have heard of it.
-    sacked: Vec<(Seq, Seq, Mono)>,
-    /// The sender's own acknowledgement, and the right edge of its window.
-    said: Option<(Seq, Seq)>,
-    /// Its shift, as it offered it.
-    scale: Option<u8>,
-    /// The answers to a SYN, each with its number and its shift: several stacks may answer, each in its own way.
-    answers: Vec<(Seq, Option<u8>, bool)>,
-    /// It offered SACK.
-    sack: bool,
-    syn_window: u32,
-    /// Bytes that it was given to send.
-    queued: u32,
-    /// The last time that it sent the first of what is not acknowledged, or was told that something was.
-    at: Mono,
-    longest_ms: u64,
-    /// When the first of what is not acknowledged was sent for the first time.
-    first_at: Mono,
-    /// The longest time that anything took to be acknowledged: what a time-out comes from.
-    round_trip_ms: u64,
-    resent: u64,
-    /// Acknowledgements of what had been acknowledged.
-    duplicates: u32,
-    needless: u32,
-    duties: Duties,
-    repairs: Repairs,
-}
-
-impl Flow {
-    /// Whether something waits.
-    fn waits(&self) -> bool {
-        self.begun && !self.over && (self.una.lt(self.end) || self.end.lt(self.first + self.queued))
-    }
-
-    /// Bytes that the peer said to have out of order.
-    fn sacked_bytes(&self) -> u32 {
-        let mut blocks: Vec<(u32, u32)> =
-            self.sacked.iter().map(|block| (block.0.since(self.una), block.1.since(self.una))).collect();
-        blocks.sort_unstable();
-        let (mut bytes, mut reached) = (0, 0);
-        for (left, right) in blocks {
-            bytes += right.saturating_sub(left.max(reached));
-            reached = reached.max(right);
-        }
-        bytes
-    }
-
-    /// Something was acknowledged.
-    fn acknowledged(&mut self, ack: Seq, now: Mono) {
-        self.round_trip_ms = self.round_trip_ms.max(now.as_ms().saturating_sub(self.first_at.as_ms()));
-        (self.una, self.at, self.first_at) = (ack, now, now);
-        self.repairs.acknowledged(ack);
-        if self.una == self.end {
-            self.duplicates = 0;
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Watched {
-    up: Flow,
-    down: Flow,
-    foreign: bool,
-    /// Its shard's process has ended: what it said is nothing to the next.
-    orphaned: bool,
-}
-
-impl Watched {
-    fn flows(&mut self, way: Way) -> (&mut Flow, &mut Flow) {
-        match way {
-            Way::Up => (&mut self.up, &mut self.down),
-            Way::Down => (&mut self.down, &mut self.up),
-        }
-    }
-}
 
 /// All connections of a run.
 #[derive(Debug)]
@@ -327,346 +220,47 @@ impl Watch {
         match self.read(frame, way == Way::Up) {
             None => {}
             Some(Err(why)) => self.fail(format!("a segment was sent that is none: {why}")),
-            Some(Ok((conn, _, segment))) => {
-                let (now, silence_ms, hindered) = (self.now, self.silence_ms, self.hindered[side(way)]);
-                let promise = self.promises[side(way)];
-                let Some(watched) = self.all.get_mut(&conn) else { return };
-                let failed = watched.sent(way, &segment, now, hindered, silence_ms, promise);
-                if let Err(why) = failed {
-                    let (flow, _) = watched.flows(way);
-                    let what = format!("connection {conn}, {way:?}: {why}; {segment:?}; {flow:?}");
-                    self.fail(what);
-                }
-            }
+            Some(Ok((conn, _, segment))) => self.judge(conn, way, &segment, "sent", Watched::sent),
         }
     }
 
     /// A segment reaches who sends this way.
     pub(crate) fn told(&mut self, way: Way, frame: &[u8]) {
-        let (now, hindered, silence_ms) = (self.now, self.hindered[side(way)], self.silence_ms);
         if let Some(Ok((conn, peer, segment))) = self.read(frame, way == Way::Down)
-            && let Some(watched) = self.all.get_mut(&conn)
+            && self.all.contains_key(&conn)
         {
             if way == Way::Down && !segment.flags.has(Flags::SYN) {
                 self.heard_from.insert(peer, conn);
             }
-            let times = (now, hindered, self.heard_ms, silence_ms);
-            if let Err(why) = watched.told(way, &segment, times, self.promises[side(way)]) {
-                let (flow, _) = watched.flows(way);
-                let what = format!("connection {conn}, {way:?}: {why}; told {segment:?}; {flow:?}");
-                self.fail(what);
-            }
+            self.judge(conn, way, &segment, "told", Watched::told);
+        }
+    }
+
+    /// Holds who sends `way` to what can be said of it as a segment is sent, or reaches it.
+    fn judge(
+        &mut self,
+        conn: ConnId,
+        way: Way,
+        segment: &Segment,
+        what: &str,
+        how: impl FnOnce(&mut Watched, Way, &Segment, Terms) -> Result<(), &'static str>,
+    ) {
+        let terms = Terms {
+            now: self.now,
+            hindered: self.hindered[side(way)],
+            silence_ms: self.silence_ms,
+            heard_ms: self.heard_ms,
+            promise: self.promises[side(way)],
+        };
+        let Some(watched) = self.all.get_mut(&conn) else { return };
+        if let Err(why) = how(watched, way, segment, terms) {
+            let (flow, _) = watched.flows(way);
+            let why = format!("connection {conn}, {way:?}: {why}; {what} {segment:?}; {flow:?}");
+            self.fail(why);
         }
     }
 
     fn fail(&mut self, why: String) {
         self.failure.get_or_insert(why);
-    }
-}
-
-impl Watched {
-    fn sent(
-        &mut self,
-        way: Way,
-        segment: &Segment,
-        now: Mono,
-        hindered: Mono,
-        silence_ms: u64,
-        promise: Promise,
-    ) -> Result<(), &'static str> {
-        if self.orphaned {
-            return Ok(());
-        }
-        let foreign = self.foreign && way == Way::Up;
-        let (me, peer) = self.flows(way);
-        if segment.flags.has(Flags::SYN) {
-            if way == Way::Down {
-                let options = &segment.options;
-                me.answers.push((segment.seq + 1, options.window_scale, options.sack_permitted));
-            } else {
-                (me.scale, me.sack) = (segment.options.window_scale, segment.options.sack_permitted);
-            }
-            me.syn_window = u32::from(segment.window);
-            if way == Way::Up && !segment.flags.has(Flags::ACK) {
-                if me.begun {
-                    if !foreign {
-                        me.check_silence(now, hindered, silence_ms)?;
-                    }
-                } else {
-                    me.begun = true;
-                    // Earlier ones may have found no room.
-                    me.longest_ms = now.as_ms().saturating_sub(me.at.as_ms());
-                    (me.una, me.first, me.end) = (segment.seq, segment.seq + 1, segment.seq + 1);
-                }
-                me.at = now;
-            } else if way == Way::Down && !me.begun && me.first_at == Mono(0) {
-                me.first_at = now;
-            }
-            return Ok(());
-        }
-        let first_answer = way == Way::Up && me.begun && me.una == me.first;
-        if first_answer && !peer.begun && !segment.flags.has(Flags::RST) {
-            // Only now is it known which of the answers to SYN, if there were several, the client heard.
-            peer.begun = true;
-            let heard = peer.answers.iter().find(|answer| answer.0 == segment.ack);
-            if heard.is_none() {
-                self.orphaned = true;
-                return Ok(());
-            }
-            (peer.scale, peer.sack) = heard.map_or((None, false), |answer| (answer.1, answer.2));
-            (peer.first, peer.una, peer.end) = (segment.ack, segment.ack, segment.ack);
-            (peer.edge, peer.at) = (segment.ack + me.syn_window, now);
-        }
-        if !me.begun || !peer.begun {
-            return Ok(());
-        }
-        if segment.flags.has(Flags::RST) {
-            // One for a segment of a connection that is not there any more is where that segment says.
-            me.reset |= segment.seq == me.end;
-            if me.reset && segment.flags.has(Flags::ACK) && !me.over && !foreign {
-                me.check_silence(now, hindered, silence_ms)?;
-            }
-            me.over = true;
-            return Ok(());
-        }
-        let scale = me.scale.filter(|_| peer.scale.is_some()).unwrap_or(0);
-        let edge = segment.ack + (u32::from(segment.window) << scale);
-        if let Some((ack, before)) = me.said {
-            if segment.ack.lt(ack) {
-                return Err("acknowledges less than before");
-            }
-            if !foreign && (edge + ((1 << scale) - 1)).lt(before) {
-                return Err("the right edge of its window went back");
-            }
-        }
-        if !foreign {
-            let promise = Promise { window: promise.window.min(65_535 << scale), ..promise };
-            let before = me.said.map(|(ack, _)| ack);
-            me.duties.speaks(segment, edge, before, peer.first, promise, (now, hindered))?;
-        }
-        me.said = Some((segment.ack, me.said.map_or(edge, |(_, before)| before.max(edge))));
-        if segment.sequence_len() == 0 {
-            return Ok(());
-        }
-        if foreign {
-            me.end = me.end.max(segment.seq + segment.sequence_len());
-            return Ok(());
-        }
-        me.sent_data(segment, now, hindered, silence_ms)
-    }
-
-    fn told(
-        &mut self,
-        way: Way,
-        segment: &Segment,
-        (now, hindered, heard_ms, silence_ms): (Mono, Mono, u64, u64),
-        promise: Promise,
-    ) -> Result<(), &'static str> {
-        if self.orphaned {
-            return Ok(());
-        }
-        let foreign = self.foreign && way == Way::Up;
-        let (me, peer) = self.flows(way);
-        if segment.flags.has(Flags::SYN) {
-            if way == Way::Up && segment.ack == me.first && me.una.lt(me.first) {
-                me.acknowledged(segment.ack, now);
-                me.edge = segment.ack + u32::from(segment.window);
-            }
-            return Ok(());
-        }
-        if segment.flags.has(Flags::RST) {
-            me.over |= !peer.begun || me.said.is_none_or(|(ack, _)| ack == segment.seq);
-            return Ok(());
-        }
-        if !me.begun || !peer.begun || !segment.flags.has(Flags::ACK) {
-            return Ok(());
-        }
-        let reached = me.duties.reached.or(me.said.map(|(ack, _)| ack));
-        if let Some(said) = me.said
-            && !foreign
-            && segment.len != 0
-            && me.fin.is_none()
-            // RFC 5961 5.2: what acknowledges less may be dropped, and not even answered.
-            && me.una.le(segment.ack)
-            && segment.ack.le(me.end)
-        {
-            me.duties.arrives(segment, said, promise, now);
-        }
-        if way == Way::Down && me.round_trip_ms == 0 && segment.ack == me.first && me.una == me.first {
-            me.acknowledged(segment.ack, now);
-        }
-        let mut checked = Ok(());
-        let advances = me.una.lt(segment.ack) && segment.ack.le(me.end);
-        if advances {
-            if !foreign {
-                checked = me.repairs.check(now, hindered);
-            }
-            me.acknowledged(segment.ack, now);
-            me.sacked.retain(|block| segment.ack.lt(block.1));
-        }
-        me.duplicates += u32::from(segment.ack == me.una);
-        let scale = peer.scale.filter(|_| me.scale.is_some()).unwrap_or(0);
-        me.edge = me.edge.max(segment.ack + (u32::from(segment.window) << scale));
-        if me.window_closed && segment.window != 0 {
-            // What probed the window may have been refused by it: all is sent again.
-            me.sacked.clear();
-            me.repairs.excuse(me.end);
-            if !foreign {
-                checked = checked.and(me.check_probes(now, hindered, silence_ms));
-            }
-        }
-        if segment.window == 0 && !me.window_closed {
-            me.closed_at = now;
-        }
-        me.window_closed = segment.window == 0;
-        let mut news = false;
-        for &(left, right) in segment.options.sack.as_slice() {
-            let under_way = me.una.lt(left) && left.lt(right) && right.le(me.end);
-            let known = me.sacked.iter().any(|block| block.0.le(left) && right.le(block.1));
-            if under_way && !known {
-                me.sacked.push((left, right, now.plus_ms(heard_ms)));
-                me.repairs.arrived(left, right);
-                news |= me.una.lt(left);
-            }
-        }
-        let sacks = me.sack && peer.sack;
-        if segment.ack == me.una && !sacks {
-            me.repairs.something_arrived(now);
-        }
-        let stamp = segment.options.timestamps.map(|(stamp, _)| stamp);
-        let newer = stamp.zip(me.stamp).is_none_or(|(stamp, before)| Seq(before).le(Seq(stamp)));
-        // Only what the sender must take for what it is: the peer's latest, behind all that it sent.
-        let shows = !advances
-            && segment.ack == me.una
-            && me.una.lt(me.end)
-            && segment.len == 0
-            && !segment.flags.has(Flags::FIN)
-            && segment.window != 0
-            && reached == Some(segment.seq)
-            && newer
-            && me.fin.is_none()
-            && if sacks { news } else { segment.window == me.window };
-        if shows && !foreign {
-            let waited_ms = now.as_ms().saturating_sub(me.first_at.as_ms());
-            let turns_ms = if way == Way::Down { TURNS_MS } else { 0 };
-            let wait_ms = waited_ms.max(me.round_trip_ms) + heard_ms + turns_ms;
-            me.repairs.shown(me.una, sacks, wait_ms, now, hindered);
-        }
-        if newer {
-            me.stamp = stamp.or(me.stamp);
-        }
-        me.window = segment.window;
-        checked
-    }
-}
-
-impl Flow {
-    /// Something is sent that takes sequence numbers.
-    fn sent_data(
-        &mut self,
-        segment: &Segment,
-        now: Mono,
-        hindered: Mono,
-        silence_ms: u64,
-    ) -> Result<(), &'static str> {
-        let (start, data_end) = (segment.seq, segment.seq + u32::from(segment.len));
-        let end = segment.seq + segment.sequence_len();
-        self.repairs.check(now, hindered)?;
-        if segment.len != 0 && start.lt(self.end) {
-            self.repairs.resent(
-                start,
-                data_end.min(self.end),
-                self.una,
-                self.fin.unwrap_or(self.end),
-                now,
-            )?;
-        }
-        if self.end.lt(data_end) {
-            self.repairs.sent(start.max(self.end), data_end, now);
-        }
-        // What is before that it may not know to have arrived: an acknowledgement that came with something out of the
-        // window is not looked at.
-        if self.una == self.end {
-            self.first_at = now;
-        }
-        if self.una == self.end || start.le(self.una) {
-            self.check_silence(now, hindered, silence_ms)?;
-            self.at = now;
-        }
-        if self.reset {
-            return Err("sends after its own reset");
-        }
-        if self.fin.is_some_and(|fin| fin.lt(data_end) || (segment.flags.has(Flags::FIN) && fin != data_end))
-        {
-            return Err("sends beyond its FIN");
-        }
-        if segment.flags.has(Flags::FIN) {
-            self.fin = Some(data_end);
-        }
-        if segment.len > 1 && self.edge.lt(data_end) {
-            return Err("sends beyond the peer's window");
-        }
-        if start.lt(self.end) {
-            self.resent += u64::from(segment.len).min(u64::from(self.end.since(start)));
-            let arrived = |&(left, right, heard): &(Seq, Seq, Mono)| {
-                left.le(start) && data_end.le(right) && heard <= now
-            };
-            if segment.len != 0 && self.sacked.iter().any(arrived) {
-                self.needless += 1;
-                if self.needless > NEEDLESS_MAX {
-                    return Err("sends again what it knows to have arrived");
-                }
-            }
-            // Where what is sent again is too long for the path, and little that is new is not, each acknowledgement of that
-            // shows that it was lost once more.
-            let shown = u64::from(self.duplicates) * u64::from(SEGMENT_BYTES);
-            if self.resent > RESENT_BYTES + shown + 4 * u64::from(self.end.since(self.first)) {
-                return Err("sends the same again and again");
-            }
-        }
-        if self.end.lt(end) {
-            self.end = end;
-            let acked = self.una.since(self.first);
-            // Each duplicate says that something has left the network, and so do blocks.
-            let allowed = INITIAL_BYTES + acked + (3 + self.duplicates) * SEGMENT_BYTES + self.sacked_bytes();
-            if self.end.since(self.una) > allowed {
-                return Err("has more under way than it may");
-            }
-        }
-        Ok(())
-    }
-
-    /// The peer's window, which was closed, is open: whether it was probed meanwhile.
-    fn check_probes(&self, now: Mono, hindered: Mono, silence_ms: u64) -> Result<(), &'static str> {
-        let since = self.at.max(self.closed_at).max(hindered);
-        let silent_ms = now.as_ms().saturating_sub(since.as_ms());
-        let probe_ms = PROBE_MS + silence_ms.saturating_sub(SILENCE_MS);
-        // A probe that could not be sent counts: the next comes after twice as long.
-        let tried_ms = hindered.as_ms().saturating_sub(self.at.as_ms());
-        let longest_ms = self.longest_ms.max(tried_ms);
-        if self.waits() && silent_ms > probe_ms.max(3 * longest_ms).max(6 * self.round_trip_ms) {
-            return Err("does not probe a closed window");
-        }
-        Ok(())
-    }
-
-    /// Whether the silence before this was no longer than it may be.
-    fn check_silence(&mut self, now: Mono, hindered: Mono, silence_ms: u64) -> Result<(), &'static str> {
-        if !self.waits() {
-            return Ok(());
-        }
-        // While it could not send its time-outs went on to double.
-        let tried_ms = hindered.as_ms().saturating_sub(self.at.as_ms());
-        self.longest_ms = self.longest_ms.max(tried_ms);
-        let silent_ms = now.as_ms().saturating_sub(self.at.max(hindered).as_ms());
-        // A repair in between does not begin a time-out anew: the next is as long as all before it together, and one more.
-        let doubled_ms = self.at.as_ms().saturating_sub(self.first_at.as_ms()) + 2 * self.round_trip_ms;
-        // RFC 6298 2.3: of one measurement comes three times as much, of two that differ up to five times.
-        let most_ms = silence_ms.max(3 * self.longest_ms).max(6 * self.round_trip_ms).max(doubled_ms);
-        if silent_ms > most_ms {
-            return Err("was silent for too long while something waited");
-        }
-        self.longest_ms = self.longest_ms.max(now.as_ms().saturating_sub(self.at.as_ms()));
-        Ok(())
     }
 }

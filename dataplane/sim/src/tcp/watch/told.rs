@@ -1,0 +1,108 @@
+//! A segment arrives: what its receiver, who sends the other way, is told by it, and owes for it.
+
+use pelton_tcp::Seq;
+use pelton_tcp::segment::{Flags, Segment};
+
+use super::flow::{Terms, View, Watched};
+use crate::network::Way;
+
+/// How long shards' turns make a repair wait.
+const TURNS_MS: u64 = 75;
+
+impl Watched {
+    /// A segment reaches who sends this way.
+    pub(super) fn told(&mut self, way: Way, segment: &Segment, terms: Terms) -> Result<(), &'static str> {
+        let Terms { now, hindered, heard_ms, promise, .. } = terms;
+        let Some(View { me, peer, foreign }) = self.view(way) else { return Ok(()) };
+        if segment.flags.has(Flags::SYN) {
+            if way == Way::Up && segment.ack == me.first && me.una.lt(me.first) {
+                me.acknowledged(segment.ack, now);
+                me.edge = segment.ack + u32::from(segment.window);
+            }
+            return Ok(());
+        }
+        if segment.flags.has(Flags::RST) {
+            me.over |= !peer.begun || me.said.is_none_or(|(ack, _)| ack == segment.seq);
+            return Ok(());
+        }
+        if !me.begun || !peer.begun || !segment.flags.has(Flags::ACK) {
+            return Ok(());
+        }
+        let reached = me.duties.reached.or(me.said.map(|(ack, _)| ack));
+        if let Some(said) = me.said
+            && !foreign
+            && segment.len != 0
+            && me.fin.is_none()
+            // RFC 5961 5.2: what acknowledges less may be dropped, and not even answered.
+            && me.una.le(segment.ack)
+            && segment.ack.le(me.end)
+        {
+            me.duties.arrives(segment, said, promise, now);
+        }
+        if way == Way::Down && me.round_trip_ms == 0 && segment.ack == me.first && me.una == me.first {
+            me.acknowledged(segment.ack, now);
+        }
+        let mut checked = Ok(());
+        let advances = me.una.lt(segment.ack) && segment.ack.le(me.end);
+        if advances {
+            if !foreign {
+                checked = me.repairs.check(now, hindered);
+            }
+            me.acknowledged(segment.ack, now);
+            me.sacked.retain(|block| segment.ack.lt(block.1));
+        }
+        me.duplicates += u32::from(segment.ack == me.una);
+        let scale = peer.scale.filter(|_| me.scale.is_some()).unwrap_or(0);
+        me.edge = me.edge.max(segment.ack + (u32::from(segment.window) << scale));
+        if me.window_closed && segment.window != 0 {
+            // What probed the window may have been refused by it: all is sent again.
+            me.sacked.clear();
+            me.repairs.excuse(me.end);
+            if !foreign {
+                checked = checked.and(me.check_probes(terms));
+            }
+        }
+        if segment.window == 0 && !me.window_closed {
+            me.closed_at = now;
+        }
+        me.window_closed = segment.window == 0;
+        let mut news = false;
+        for &(left, right) in segment.options.sack.as_slice() {
+            let under_way = me.una.lt(left) && left.lt(right) && right.le(me.end);
+            let known = me.sacked.iter().any(|block| block.0.le(left) && right.le(block.1));
+            if under_way && !known {
+                me.sacked.push((left, right, now.plus_ms(heard_ms)));
+                me.repairs.arrived(left, right);
+                news |= me.una.lt(left);
+            }
+        }
+        let sacks = me.sack && peer.sack;
+        if segment.ack == me.una && !sacks {
+            me.repairs.something_arrived(now);
+        }
+        let stamp = segment.options.timestamps.map(|(stamp, _)| stamp);
+        let newer = stamp.zip(me.stamp).is_none_or(|(stamp, before)| Seq(before).le(Seq(stamp)));
+        // Only what the sender must take for what it is: the peer's latest, behind all that it sent.
+        let shows = !advances
+            && segment.ack == me.una
+            && me.una.lt(me.end)
+            && segment.len == 0
+            && !segment.flags.has(Flags::FIN)
+            && segment.window != 0
+            && reached == Some(segment.seq)
+            && newer
+            && me.fin.is_none()
+            && if sacks { news } else { segment.window == me.window };
+        if shows && !foreign {
+            let waited_ms = now.as_ms().saturating_sub(me.first_at.as_ms());
+            let turns_ms = if way == Way::Down { TURNS_MS } else { 0 };
+            let wait_ms = waited_ms.max(me.round_trip_ms) + heard_ms + turns_ms;
+            me.repairs.shown(me.una, sacks, wait_ms, now, hindered);
+        }
+        if newer {
+            me.stamp = stamp.or(me.stamp);
+        }
+        me.window = segment.window;
+        checked
+    }
+}
