@@ -11,6 +11,8 @@ pub struct Sum(u64);
 
 /// Bytes that are summed in lanes.
 const BLOCK: usize = 32;
+/// From so many bytes on that is quicker than one after the other.
+const LONG: usize = 128;
 
 impl Sum {
     /// Nothing summed.
@@ -19,30 +21,31 @@ impl Sum {
     /// Adds bytes that start at an even offset of what is summed.
     #[inline]
     pub fn bytes(self, bytes: &[u8]) -> Self {
-        let mut sum = self;
-        // Blocks, which the compiler does with vectors; a lone header has none.
-        let (blocks, mut rest) = bytes.as_chunks::<BLOCK>();
-        if !blocks.is_empty() {
-            sum = sum.blocks(blocks);
-        }
+        let (sum, bytes) = if bytes.len() < LONG { (self, bytes) } else { self.lanes(bytes) };
+        let (mut sum, mut rest) = (sum.0, bytes);
         while let Some((word, behind)) = rest.split_first_chunk::<8>() {
-            sum = sum.wide(u64::from_ne_bytes(*word));
+            sum = add(sum, u64::from_ne_bytes(*word));
             rest = behind;
         }
+        // Fewer than eight are left: as one word with nothing behind them.
+        let mut last = 0;
         if let Some((word, behind)) = rest.split_first_chunk::<4>() {
-            sum.0 += u64::from(u32::from_ne_bytes(*word));
+            sum = add(sum, u64::from(u32::from_ne_bytes(*word)));
             rest = behind;
         }
-        let last = match *rest {
-            [] => return Self(fold_once(sum.0)),
-            [a] => [a, 0, 0, 0],
-            [a, b] => [a, b, 0, 0],
-            [a, b, c, ..] => [a, b, c, 0],
-        };
-        Self(fold_once(sum.0 + u64::from(u32::from_ne_bytes(last))))
+        if let Some((word, behind)) = rest.split_first_chunk::<2>() {
+            last = u32::from(u16::from_ne_bytes(*word));
+            rest = behind;
+        }
+        if let [byte] = *rest {
+            last += u32::from(u16::from_ne_bytes([byte, 0]));
+        }
+        Self(fold_once(add(sum, u64::from(last))))
     }
 
-    fn blocks(self, blocks: &[[u8; BLOCK]]) -> Self {
+    /// Adds the whole blocks of what is long, in lanes that the compiler does with vectors, and gives back the rest.
+    fn lanes(self, bytes: &[u8]) -> (Self, &[u8]) {
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
         let (mut low, mut high) = ([0u64; 4], [0u64; 4]);
         for block in blocks {
             for (lane, word) in block.as_chunks::<8>().0.iter().enumerate() {
@@ -53,13 +56,7 @@ impl Sum {
         }
         // 2^32 words of 32 bits fit below 2^64; a packet has 2^14 at most.
         let sum = low.iter().chain(&high).sum();
-        Self(fold_once(self.0) + fold_once(sum))
-    }
-
-    /// Adds four 16-bit words that lie beside each other, in the machine's byte order.
-    #[inline]
-    pub const fn wide(self, word: u64) -> Self {
-        Self(self.0 + (word & 0xffff_ffff) + (word >> 32))
+        (Self(fold_once(self.0) + fold_once(sum)), rest)
     }
 
     /// Adds two 16-bit words that lie beside each other, in the machine's byte order.
@@ -77,14 +74,21 @@ impl Sum {
     /// The checksum: what goes into the header, zero for a packet that contains its own right checksum.
     #[inline]
     pub const fn fold(self) -> u16 {
-        let sum = fold_once(self.0);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        let sum = (sum & 0xffff) + (sum >> 16);
+        // A half added to the other comes out in the upper one, with what it carried.
+        let sum = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
+        let sum = sum.wrapping_add(sum.rotate_left(16)) >> 16;
         u16::from_be(!(sum as u16))
     }
 }
 
+/// The one's complement sum of two words.
+#[inline]
+const fn add(sum: u64, word: u64) -> u64 {
+    let (sum, carried) = sum.overflowing_add(word);
+    sum + carried as u64
+}
+
+#[inline]
 const fn fold_once(sum: u64) -> u64 {
     (sum & 0xffff_ffff) + (sum >> 32)
 }

@@ -35,16 +35,19 @@ impl Frame {
     }
 
     /// Which frame of its pool it is.
+    #[inline]
     pub const fn index(&self) -> u32 {
         self.index
     }
 
     /// How many bytes it can hold.
+    #[inline]
     pub const fn capacity(&self) -> usize {
         self.capacity as usize
     }
 
     /// Where its bytes start in its memory.
+    #[inline]
     pub const fn start(&self) -> usize {
         self.start as usize
     }
@@ -53,6 +56,7 @@ impl Frame {
     ///
     /// # Panics
     /// If that part is not inside of the frame.
+    #[inline]
     pub fn set_range(&mut self, start: usize, len: usize) {
         assert!(start + len <= self.capacity(), "{start}+{len} in a frame of {}", self.capacity);
         self.start = start as u16;
@@ -63,6 +67,7 @@ impl Frame {
     ///
     /// # Panics
     /// If it has fewer.
+    #[inline]
     pub fn advance(&mut self, n: usize) {
         assert!(n <= self.len(), "{n} bytes dropped from a frame with {}", self.len);
         self.start += n as u16;
@@ -70,6 +75,7 @@ impl Frame {
     }
 
     /// Keeps the first `n` bytes, if it has more.
+    #[inline]
     pub fn truncate(&mut self, n: usize) {
         self.len = self.len.min(n.min(usize::from(u16::MAX)) as u16);
     }

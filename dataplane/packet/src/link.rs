@@ -11,6 +11,7 @@ impl MacAddress {
     pub const BROADCAST: Self = Self([0xff; 6]);
 
     /// Whether it names more than one station.
+    #[inline]
     pub const fn is_multicast(self) -> bool {
         self.0[0] & 1 != 0
     }
@@ -41,6 +42,7 @@ impl Link {
     }
 
     /// Bytes of its header.
+    #[inline]
     pub const fn header_bytes(self) -> usize {
         if self.vlan.is_some() { 18 } else { 14 }
     }
@@ -65,6 +67,13 @@ impl LinkKey {
 }
 
 impl LinkKey {
+    /// Whether the frame is for this station.
+    #[inline]
+    pub fn is_for(self, mac: MacAddress) -> bool {
+        let [a, b, c, d, e, f] = mac.0;
+        (self.0 as u64) << 16 == u64::from_le_bytes([0, 0, a, b, c, d, e, f])
+    }
+
     /// The link itself.
     pub fn link(self) -> Link {
         let bytes = self.0.to_le_bytes();

@@ -181,17 +181,20 @@ impl FramePool {
         Some(frame)
     }
 
+    #[inline]
     fn address(&self, index: u32) -> NonNull<u8> {
         // SAFETY: `index` is below the number of frames (all callers), so the offset is inside of the region.
         unsafe { self.base.add(index as usize * usize::from(self.frame_bytes)) }
     }
 
+    #[inline]
     fn make(&self, index: u32) -> Frame {
         // SAFETY: the places table says that nobody else has this piece; the region outlives the frame (see
         // `drop`).
         unsafe { Frame::new(self.address(index), index, self.frame_bytes) }
     }
 
+    #[inline]
     fn check(&self, frame: &Frame) -> u32 {
         let index = frame.index();
         assert!(
@@ -201,6 +204,7 @@ impl FramePool {
         index
     }
 
+    #[inline]
     fn step(&mut self, index: u32, from: Place, to: Place) {
         let place = &mut self.places[index as usize];
         // Two owners of one frame cannot be made in safe code; a device that completes a frame twice is caught

@@ -40,6 +40,7 @@ impl Port for Ready {
         PortCaps { mtu: 1_500, headroom: 0, frames: self.pool.len() as u32 }
     }
 
+    #[inline]
     fn take(&mut self) -> Option<Frame> {
         self.pool.take()
     }
@@ -48,16 +49,19 @@ impl Port for Ready {
         self.pool.available() as u32
     }
 
+    #[inline]
     fn put(&mut self, frame: Frame) {
         self.pool.put(frame);
     }
 
+    #[inline]
     fn receive(&mut self, _: Mono, limit: usize, into: &mut Vec<Frame>) -> usize {
         let n = limit.min(self.input.len());
         into.extend(self.input.drain(..n));
         n
     }
 
+    #[inline]
     fn send(&mut self, _: Mono, frame: Frame) -> Result<(), Frame> {
         self.sent += 1;
         self.sent_bytes += frame.len() as u64;
@@ -68,5 +72,6 @@ impl Port for Ready {
         Ok(())
     }
 
+    #[inline]
     fn flush(&mut self, _: Mono) {}
 }

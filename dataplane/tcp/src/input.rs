@@ -10,7 +10,7 @@ use crate::reassembly::Piece;
 use crate::segment::{Flags, Segment};
 use crate::seq::{Seq, time_lt};
 use crate::stack::{Arrival, Event, Tcp};
-use crate::tcb::{Facts, NO_COLD, State};
+use crate::tcb::{Facts, Hot, NO_COLD, State};
 
 /// For so long a time stamp is comparable, RFC 7323 5.5.
 const PAWS_IDLE_MS: u32 = 24 * 24 * 3_600 * 1_000;
@@ -43,6 +43,36 @@ pub(crate) struct Part {
     skip: usize,
     len: u32,
     fin: bool,
+}
+
+/// When an acknowledgement that is owed leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owed {
+    /// At the end of the turn.
+    Now,
+    /// With what answers the data, or after the delay.
+    Delayed,
+    /// The same, as was known before.
+    Known,
+}
+
+impl Hot {
+    /// RFC 5681 4.2, RFC 9293 3.8.6.3 SHLD-18, SHLD-19: every second segment is acknowledged, whatever its size (a device
+    /// with small buffers sends two and waits), the first few and those after a loss at once, the rest within the delay.
+    /// What is behind an acknowledged pair in the same turn is acknowledged with it (RFC 9293 3.10.7.4 MUST-58, MUST-59).
+    #[inline]
+    pub(crate) fn owe_ack(&mut self) -> Owed {
+        if self.facts.has(Facts::ACK_OWED.or(Facts::LISTED)) || self.quick_acks < QUICK_ACKS {
+            self.quick_acks = (self.quick_acks + 1).min(QUICK_ACKS);
+            let pair = self.facts.has(Facts::ACK_OWED);
+            self.facts.put(Facts::PAIR_OWED, pair);
+            self.facts.set(Facts::ACK_OWED.or(Facts::ACK_NOW));
+            return Owed::Now;
+        }
+        let known = self.facts.has(Facts::ACK_DELAYED);
+        self.facts.set(Facts::ACK_OWED.or(Facts::ACK_DELAYED));
+        if known { Owed::Known } else { Owed::Delayed }
+    }
 }
 
 impl<P: Port> Tcp<P> {
@@ -371,25 +401,13 @@ impl<P: Port> Tcp<P> {
         }
     }
 
-    /// RFC 5681 4.2, RFC 9293 3.8.6.3 SHLD-18, SHLD-19: every second segment is acknowledged, whatever its size (a device with small
-    /// buffers sends two and waits), the first few and those after a loss at once, the rest within the delay. What is
-    /// behind an acknowledged pair in the same turn is acknowledged with it (RFC 9293 3.10.7.4 MUST-58, MUST-59).
+    /// Data came in order, see [`Hot::owe_ack`].
     #[inline]
     pub(crate) fn owe_ack(&mut self, index: u32) {
-        let key = self.tcbs.key(index);
-        let hot = &mut self.tcbs[index];
-        if hot.facts.has(Facts::ACK_OWED.or(Facts::LISTED)) || hot.quick_acks < QUICK_ACKS {
-            hot.quick_acks = (hot.quick_acks + 1).min(QUICK_ACKS);
-            let pair = hot.facts.has(Facts::ACK_OWED);
-            hot.facts.put(Facts::PAIR_OWED, pair);
-            hot.facts.set(Facts::ACK_OWED.or(Facts::ACK_NOW));
-            self.list(index);
-            return;
-        }
-        hot.facts.set(Facts::ACK_OWED);
-        if !hot.facts.has(Facts::ACK_DELAYED) {
-            hot.facts.set(Facts::ACK_DELAYED);
-            self.heard.push(key);
+        match self.tcbs[index].owe_ack() {
+            Owed::Known => {}
+            Owed::Delayed => self.heard.push(self.tcbs.key(index)),
+            Owed::Now => self.list(index),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::counters::{TcpCounter, TcpDrop};
 use crate::segment::{Flags, Options, SACK_BLOCKS_MAX, Segment};
 use crate::seq::Seq;
 use crate::stack::Tcp;
-use crate::tcb::{Facts, NO_COLD, State, Timer};
+use crate::tcb::{Facts, Hot, NO_COLD, State, Timer};
 
 /// Reads a queue from some place on.
 struct Reader<'a> {
@@ -70,29 +70,87 @@ impl Outgoing {
     }
 }
 
+impl Hot {
+    /// Whether all that is queued may leave in one segment, with nothing else to be done: nothing is under way and
+    /// nothing amiss. So it is with nearly every answer.
+    #[inline]
+    fn fits_one(&self, queued: usize) -> bool {
+        let most = self.payload_max().min(self.snd_wnd()).min(self.cwnd);
+        let unusual = Facts::WINDOW_PROBE.or(Facts::TAIL_PROBE).or(Facts::RESEND_HEAD).or(Facts::FIN_SENT);
+        !self.facts.has(unusual)
+            && self.flight() == 0
+            && self.queue_seq == self.snd_max
+            && self.cold == NO_COLD
+            && queued <= most as usize
+    }
+
+    /// All up to `end` is under way, and nothing was before.
+    #[inline]
+    fn flight_begins(&mut self, end: Seq, now_ms: u32, now_us: u32) {
+        self.facts.clear(Facts::RETRANSMITTED);
+        self.stalled_ms = now_ms;
+        self.snd_max = end;
+        self.sent_us = now_us;
+    }
+
+    /// Moves the edge of the window that the peer is told of, where that is worth it. Whether the peer sends in bulk: it
+    /// may be worth more.
+    #[inline]
+    fn move_edge(&mut self, limit: u32) -> bool {
+        let candidate = self.rcv_nxt + limit.saturating_sub(self.held);
+        // RFC 9293 3.8.6.2.2: a little more window makes little segments.
+        let worth = u32::from(self.mss).min(limit / 2).max(1);
+        let worth_it = self.rcv_edge.lt(candidate) && candidate.since(self.rcv_edge) >= worth;
+        if !worth_it {
+            return false;
+        }
+        let moved = candidate.since(self.rcv_edge);
+        self.rcv_edge = candidate;
+        self.is_bulk(moved)
+    }
+
+    /// The window up to its edge, as in the header.
+    #[inline]
+    fn window_field(&mut self) -> u16 {
+        let scale = self.receive_scale();
+        // RFC 7323 2.3: rounded up, the edge that was promised stays.
+        let rounded = self.rcv_edge.since(self.rcv_nxt) + ((1 << scale) - 1);
+        let field = (rounded >> scale).min(65_535);
+        self.rcv_edge = self.rcv_edge.max(self.rcv_nxt + (field << scale));
+        field as u16
+    }
+}
+
 impl<P: Port> Tcp<P> {
-    /// Sends from the shard's queue what may be sent; `queue` begins at `queue_seq`.
-    pub(crate) fn send_queue(&mut self, index: u32, queue: &SendQueue, logs: &SharedLogs) {
+    /// Sends from the shard's queue what may be sent; `queue` begins at `queue_seq`. Whether something stays that could not
+    /// be sent.
+    #[inline]
+    pub(crate) fn send_queue(&mut self, index: u32, queue: &SendQueue, logs: &SharedLogs) -> bool {
         let hot = &mut self.tcbs[index];
         hot.facts.clear(Facts::SERVICE);
         if !hot.state.sends() {
-            return;
+            return hot.facts.has(Facts::BLOCKED);
         }
         hot.restart_if_idle(self.now_us, &self.settings);
-        let before = hot.snd_max;
+        if hot.fits_one(queue.len()) {
+            self.send_all(index, queue, logs)
+        } else {
+            self.send_some(index, queue, logs)
+        }
+    }
+
+    /// As [`send_queue`](Self::send_queue), where that is more than one segment, or something was sent before.
+    fn send_some(&mut self, index: u32, queue: &SendQueue, logs: &SharedLogs) -> bool {
+        let before = self.tcbs[index].snd_max;
         #[cfg(debug_assertions)]
         let (pipe_before, window) = (self.pipe(index), self.tcbs[index].cwnd);
         #[cfg(debug_assertions)]
         let crowded = self.cold.get(self.tcbs[index].cold).is_some_and(|cold| cold.flight.is_crowded());
         let hot = &self.tcbs[index];
         let probed = hot.facts.has(Facts::WINDOW_PROBE.or(Facts::TAIL_PROBE));
-        let blocked = if self.fits_one(index, queue.len()) {
-            self.send_all(index, queue, logs)
-        } else {
-            self.send_probe(index, queue, logs)
-                || self.send_lost(index, queue, logs)
-                || self.send_new(index, queue, logs)
-        };
+        let blocked = self.send_probe(index, queue, logs)
+            || self.send_lost(index, queue, logs)
+            || self.send_new(index, queue, logs);
         // Never more than the window, but for one segment: the first that is sent again, or a probe. Where the runs are at
         // their limit more of one may be taken for sent again than was.
         #[cfg(debug_assertions)]
@@ -105,8 +163,8 @@ impl<P: Port> Tcp<P> {
             self.wait(index);
         }
         let hot = &mut self.tcbs[index];
-        let unsent = queue.len() as u32 > hot.snd_max.since(hot.queue_seq);
-        hot.facts.put(Facts::BLOCKED, unsent && !hot.facts.has(Facts::FIN_SENT));
+        let unsent = queue.len() as u32 > hot.snd_max.since(hot.queue_seq) && !hot.facts.has(Facts::FIN_SENT);
+        hot.facts.put(Facts::BLOCKED, unsent);
         // RFC 6298 5.1: one that runs goes on. New data that moved it would keep what is lost waiting for as long as
         // there is more to send.
         let waits = hot.timer == Timer::None || (hot.timer == Timer::Persist && before != hot.snd_max);
@@ -115,42 +173,37 @@ impl<P: Port> Tcp<P> {
         } else if before != hot.snd_max && hot.timer == Timer::TailProbe {
             self.hasten_probe(index);
         }
+        unsent
     }
 
-    /// Whether all that is queued may leave in one segment, with nothing else to be done: nothing is under way and
-    /// nothing amiss. So it is with nearly every answer.
-    #[inline]
-    fn fits_one(&self, index: u32, queued: usize) -> bool {
-        let hot = &self.tcbs[index];
-        let most = hot.payload_max().min(hot.snd_wnd()).min(hot.cwnd);
-        let unusual = Facts::WINDOW_PROBE.or(Facts::TAIL_PROBE).or(Facts::RESEND_HEAD).or(Facts::FIN_SENT);
-        !hot.facts.has(unusual)
-            && hot.flight() == 0
-            && hot.queue_seq == hot.snd_max
-            && hot.cold == NO_COLD
-            && queued <= most as usize
-    }
-
-    /// Sends all that is queued, if anything is, as one segment. Whether the port has no room.
+    /// Sends all that is queued, if anything is, as one segment, where it [fits](Hot::fits_one). Whether it could not be
+    /// sent.
     #[inline]
     fn send_all(&mut self, index: u32, queue: &SendQueue, logs: &SharedLogs) -> bool {
-        let len = queue.len();
-        if len == 0 {
-            return false;
-        }
-        let seq = self.tcbs[index].snd_max;
+        let hot = &self.tcbs[index];
+        let (seq, len) = (hot.snd_max, queue.len());
         let outgoing = Outgoing::new(seq, Flags::ACK.and(Flags::PSH), len);
-        let sent = self.send_from(index, &outgoing, |mut into| {
-            for slice in queue.slices(logs) {
-                let (place, rest) = into.split_at_mut(slice.len());
-                place.copy_from_slice(slice);
-                into = rest;
-            }
-        });
-        if sent {
-            self.was_sent(index, seq, seq + len as u32);
+        let sent = len > 0
+            && self.send_from(index, &outgoing, |mut into| {
+                for slice in queue.slices(logs) {
+                    let (place, rest) = into.split_at_mut(slice.len());
+                    place.copy_from_slice(slice);
+                    into = rest;
+                }
+            });
+        let blocked = len > 0 && !sent;
+        if blocked {
+            self.wait(index);
         }
-        !sent
+        let hot = &mut self.tcbs[index];
+        if sent {
+            hot.flight_begins(seq + len as u32, self.now_ms, self.now_us);
+        }
+        hot.facts.put(Facts::BLOCKED, blocked);
+        if hot.timer == Timer::None || (hot.timer == Timer::Persist && sent) {
+            self.rearm(index);
+        }
+        blocked
     }
 
     /// The bytes of the queue from `seq` on.
@@ -447,27 +500,15 @@ impl<P: Port> Tcp<P> {
 
     /// The window to advertise, as in the header; moves the right edge by as much as is worth it, never back
     /// (RFC 9293 3.8.6 SHLD-14).
+    #[inline]
     pub(crate) fn advertise(&mut self, index: u32) -> u16 {
-        let limit = self.receive_limit(index);
         let hot = &mut self.tcbs[index];
-        let scale = hot.receive_scale();
-        let candidate = hot.rcv_nxt + limit.saturating_sub(hot.held);
-        // RFC 9293 3.8.6.2.2: a little more window makes little segments.
-        let worth = u32::from(hot.mss).min(limit / 2).max(1);
-        if hot.rcv_edge.lt(candidate) && candidate.since(hot.rcv_edge) >= worth {
-            let moved = candidate.since(hot.rcv_edge);
-            hot.rcv_edge = candidate;
-            if hot.is_bulk(moved) {
-                let more = self.widen(index, limit);
-                self.tcbs[index].rcv_edge += more;
-            }
+        let limit = self.windows.limit(index, hot, self.settings.receive_window_bytes);
+        if hot.move_edge(limit) {
+            let more = self.widen(index, limit);
+            self.tcbs[index].rcv_edge += more;
         }
-        let hot = &mut self.tcbs[index];
-        // RFC 7323 2.3: rounded up, the edge that was promised stays.
-        let rounded = hot.rcv_edge.since(hot.rcv_nxt) + ((1 << scale) - 1);
-        let field = (rounded >> scale).min(65_535);
-        hot.rcv_edge = hot.rcv_edge.max(hot.rcv_nxt + (field << scale));
-        field as u16
+        self.tcbs[index].window_field()
     }
 
     /// Builds and sends a segment of a connection; `write` writes its data. Whether it was sent.

@@ -133,7 +133,8 @@ fn read<const SYN: bool>(frame: &[u8], mac: MacAddress) -> Option<(Plain, usize)
     // (RFC 1122 3.2.1.3).
     let usual =
         fixed[0] == 0x45 && fixed[1] & CONGESTED != CONGESTED && half(6) & 0x3fff == 0 && fixed[9] == TCP;
-    if !usual || fixed[12] >= 224 || be(12) == 0 || addresses[..6] != mac.0 {
+    let link = LinkKey::of(addresses, vlan);
+    if !usual || fixed[12] >= 224 || be(12) == 0 || !link.is_for(mac) {
         return None;
     }
     let flags = Flags(fixed[33]);
@@ -164,7 +165,7 @@ fn read<const SYN: bool>(frame: &[u8], mac: MacAddress) -> Option<(Plain, usize)
     }
     Some((
         Plain {
-            link: LinkKey::of(addresses, vlan),
+            link,
             remote: be(12),
             local: be(16),
             remote_port: half(20),

@@ -51,6 +51,13 @@ impl ReceiveWindows {
         self.growths.len()
     }
 
+    /// See [`Tcp::receive_limit`]; `least` is what all have.
+    #[inline]
+    pub(crate) fn limit(&self, index: u32, hot: &Hot, least: u32) -> u32 {
+        let extra = if hot.facts.has(Facts::BULK) { self.extra(index) } else { 0 };
+        (least + extra).min(65_535 << hot.receive_scale())
+    }
+
     /// By how much the window of a connection has grown.
     pub(crate) fn extra(&self, index: u32) -> u32 {
         self.growths.get(&index).map_or(0, |growth| growth.extra)
@@ -93,12 +100,7 @@ impl<P: Port> Tcp<P> {
     /// is promised, whatever there is room for.
     #[inline]
     pub(crate) fn receive_limit(&self, index: u32) -> u32 {
-        let hot = &self.tcbs[index];
-        let mut limit = self.settings.receive_window_bytes;
-        if hot.facts.has(Facts::BULK) {
-            limit += self.windows.extra(index);
-        }
-        limit.min(65_535 << hot.receive_scale())
+        self.windows.limit(index, &self.tcbs[index], self.settings.receive_window_bytes)
     }
 
     /// What the peer sent in bulk has been used. By how much the window may be wider from now on than `limit`.

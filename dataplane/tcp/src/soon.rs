@@ -92,29 +92,34 @@ impl Soon {
         true
     }
 
-    /// Whether `index` stands where it was last put.
-    #[inline]
-    pub(crate) fn stands(&self, index: u32) -> bool {
-        self.marks.of(index) & STANDS != 0
-    }
-
     /// Whether `index` is to be looked at when it comes up.
     #[inline]
     pub(crate) fn is_wanted(&self, index: u32) -> bool {
         self.marks.of(index) & WANTED != 0
     }
 
-    /// `index`, which stands here, is wanted (again).
+    /// Whether `index` stands where it was last put.
+    #[cfg(test)]
+    fn stands(&self, index: u32) -> bool {
+        self.marks.of(index) & STANDS != 0
+    }
+
+    /// `index` is wanted (again), if it stands where it was last put; `false` if it does not stand here.
     #[inline]
-    pub(crate) fn want(&mut self, index: u32) {
-        self.marks.put(index, STANDS | WANTED);
+    pub(crate) fn want_again(&mut self, index: u32) -> bool {
+        let Some(word) = self.marks.0.get_mut((index / MARKED) as usize) else { return false };
+        let shift = index % MARKED * 2;
+        let stands = *word >> shift & STANDS != 0;
+        *word |= u64::from(stands) << shift << WANTED.trailing_zeros();
+        stands
     }
 
     /// `index` is not wanted when it comes up, unless it is again by then.
     #[inline]
     pub(crate) fn dismiss(&mut self, index: u32) {
-        let marks = self.marks.of(index);
-        self.marks.put(index, marks & STANDS);
+        if let Some(word) = self.marks.0.get_mut((index / MARKED) as usize) {
+            *word &= !(WANTED << (index % MARKED * 2));
+        }
     }
 
     /// `index` has come up, or is gone.
@@ -210,7 +215,7 @@ mod tests {
                         match again {
                             Some(at) => {
                                 dismissed.swap_remove(at);
-                                soon.want(index);
+                                soon.want_again(index);
                             }
                             None => {
                                 dismissed.push(index);

@@ -12,22 +12,26 @@ use crate::stack::{Event, Tcp};
 use crate::tcb::{Facts, State};
 
 impl<P: Port> Tcp<P> {
+    #[inline]
     fn index(&self, stream: StreamId) -> Option<u32> {
         self.tcbs.live(Key::from_u64(stream.0))
     }
 
     /// The index of a stream that still has an owner.
+    #[inline]
     fn owned(&self, stream: StreamId) -> Option<u32> {
         self.index(stream).filter(|&index| !self.tcbs[index].facts.has(Facts::ORPHAN))
     }
 
+    #[inline]
     fn give_back(&mut self, chunk: Chunk) {
         if let Chunk::Frame(frame) = chunk {
             self.port.put(frame);
         }
     }
 
-    /// An event as the shard sees it, if it still is one.
+    /// An event that is rare as the shard sees it, if it still is one. Data that comes here has nobody to go to.
+    #[cold]
     fn turn_out(&mut self, event: Event) -> Option<StreamEvent<Chunk>> {
         match event {
             Event::Opened(key) => {
@@ -36,22 +40,9 @@ impl<P: Port> Tcp<P> {
                 let stream = StreamId(key.to_u64());
                 Some(StreamEvent::Opened { stream, peer: self.peer(stream)? })
             }
-            Event::Data(key, chunk) => {
-                let live = self.tcbs.live(key);
-                let hot = live.map(|index| &self.tcbs[index]);
-                match hot {
-                    Some(hot)
-                        if hot.facts.has(Facts::BOUND)
-                            && (!hot.facts.has(Facts::APP_CLOSED)
-                                || hot.facts.has(Facts::PEER_CLOSED.or(Facts::HALF_OPEN))) =>
-                    {
-                        Some(StreamEvent::Data { token: hot.token, chunk })
-                    }
-                    _ => {
-                        self.give_back(chunk);
-                        None
-                    }
-                }
+            Event::Data(_, chunk) => {
+                self.give_back(chunk);
+                None
             }
             Event::Service(key) => {
                 let index = self.tcbs.live(key)?;
@@ -78,13 +69,21 @@ impl<P: Port> ByteStreams for Tcp<P> {
         self.turn(now);
     }
 
+    #[inline]
     fn next(&mut self) -> Option<StreamEvent<Chunk>> {
-        while let Some(event) = self.events.pop_front() {
-            if let Some(event) = self.turn_out(event) {
+        loop {
+            let event = self.events.pop_front()?;
+            if let Event::Data(key, chunk) = event {
+                match self.tcbs.block(key) {
+                    Some(hot) if hot.is_heard() => {
+                        return Some(StreamEvent::Data { token: hot.token, chunk });
+                    }
+                    _ => self.give_back(chunk),
+                }
+            } else if let Some(event) = self.turn_out(event) {
                 return Some(event);
             }
         }
-        None
     }
 
     #[inline]
@@ -95,6 +94,7 @@ impl<P: Port> ByteStreams for Tcp<P> {
         }
     }
 
+    #[inline]
     fn recycle(&mut self, chunk: Chunk) {
         self.give_back(chunk);
     }
@@ -132,22 +132,25 @@ impl<P: Port> ByteStreams for Tcp<P> {
 
     #[inline]
     fn consumed(&mut self, stream: StreamId, n: usize) {
-        let Some(index) = self.index(stream) else { return };
-        let limit = self.receive_limit(index);
-        let hot = &mut self.tcbs[index];
+        let key = Key::from_u64(stream.0);
+        let Some(hot) = self.tcbs.block(key) else { return };
+        let limit = self.windows.limit(key.index, hot, self.settings.receive_window_bytes);
         hot.held = hot.held.saturating_sub(n.min(u32::MAX as usize) as u32);
         let candidate = hot.rcv_nxt + limit.saturating_sub(hot.held);
         // RFC 9293 3.8.6.2.2: the peer is told when it is worth a segment of its own.
         let worth = (2 * u32::from(hot.mss)).min(limit / 2);
         if hot.rcv_edge.lt(candidate) && candidate.since(hot.rcv_edge) >= worth && hot.state.receives() {
             hot.facts.set(Facts::ACK_NOW);
-            self.list(index);
+            self.list(key.index);
         }
     }
 
     fn transmit(&mut self, stream: StreamId, queue: &mut SendQueue, logs: &mut SharedLogs) -> Transmit {
-        let Some(index) = self.owned(stream) else { return Transmit::Gone };
-        let hot = &mut self.tcbs[index];
+        let key = Key::from_u64(stream.0);
+        let index = key.index;
+        let Some(hot) = self.tcbs.block(key).filter(|hot| !hot.facts.has(Facts::ORPHAN)) else {
+            return Transmit::Gone;
+        };
         if matches!(hot.state, State::SynSent | State::SynReceived) {
             hot.facts.clear(Facts::SERVICE);
             return Transmit::Blocked;
@@ -158,8 +161,7 @@ impl<P: Port> ByteStreams for Tcp<P> {
             queue.consume(acked, logs);
             hot.queue_seq += acked as u32;
         }
-        self.send_queue(index, queue, logs);
-        if self.tcbs[index].facts.has(Facts::BLOCKED) { Transmit::Blocked } else { Transmit::Drained }
+        if self.send_queue(index, queue, logs) { Transmit::Blocked } else { Transmit::Drained }
     }
 
     #[inline]

@@ -71,6 +71,7 @@ impl Tcbs {
         prefetch(&hot.cwnd);
     }
 
+    #[inline]
     pub(crate) fn key(&self, index: u32) -> Key {
         Key { index, generation: self.hot[index as usize].generation }
     }
@@ -79,7 +80,13 @@ impl Tcbs {
     #[inline]
     pub(crate) fn live(&self, key: Key) -> Option<u32> {
         let hot = self.hot.get(key.index as usize)?;
-        (hot.generation == key.generation && key.generation & 1 == 1).then_some(key.index)
+        hot.is(key).then_some(key.index)
+    }
+
+    /// The block of a key that is not stale.
+    #[inline]
+    pub(crate) fn block(&mut self, key: Key) -> Option<&mut Hot> {
+        self.hot.get_mut(key.index as usize).filter(|hot| hot.is(key))
     }
 }
 

@@ -1,6 +1,8 @@
 //! The state of a connection. What every segment touches is in 128 bytes, two cache lines ([`Hot`]); what only loss,
 //! reordering and bulk need is in [`Cold`], which a connection has while it needs it.
 
+use pelton_base::Key;
+
 use crate::input::QUICK_ACKS;
 use crate::seq::Seq;
 
@@ -276,6 +278,20 @@ pub(crate) struct Hot {
 const _: () = assert!(size_of::<Hot>() == 128, "a connection's hot state is two cache lines");
 
 impl Hot {
+    /// Whether it is the block of a key that is not stale.
+    #[inline]
+    pub(crate) const fn is(&self, key: Key) -> bool {
+        self.generation == key.generation && key.generation & 1 == 1
+    }
+
+    /// Whether data goes to the shard: it knows the connection, and did not close it before the peer did.
+    #[inline]
+    pub(crate) const fn is_heard(&self) -> bool {
+        let deaf =
+            self.facts.has(Facts::APP_CLOSED) && !self.facts.has(Facts::PEER_CLOSED.or(Facts::HALF_OPEN));
+        self.facts.has(Facts::BOUND) && !deaf
+    }
+
     /// Bytes of sequence space under way.
     #[inline]
     pub(crate) const fn flight(&self) -> u32 {

@@ -9,8 +9,49 @@ use crate::ack::has_come;
 use crate::counters::TcpCounter;
 use crate::prr::News;
 use crate::seq::time_lt;
+use crate::settings::Settings;
 use crate::stack::Tcp;
-use crate::tcb::{Facts, State, Timer};
+use crate::tcb::{Facts, Hot, State, Timer};
+
+impl Facts {
+    /// Whether a connection that waits for no acknowledgement need not be looked at in the next second: all that it
+    /// waits for is for the wheel.
+    #[inline]
+    pub(crate) const fn needs_no_look(self, settings: &Settings) -> bool {
+        let asks = settings.keep_alive_ms(self.has(Self::WATCHED)) != 0;
+        !self.has(Self::LINGER) && (self.has(Self::WHEEL) || !asks)
+    }
+}
+
+impl Hot {
+    /// What a silence after something was sent is met with, and when.
+    ///
+    /// RFC 6298 5.3: from now on. RFC 8985 7.2: one probe per silence. Other than there also while a loss is being
+    /// repaired, as RFC 9002 6.2 has it: the repair may be lost as well, and where nothing is sent behind it only a
+    /// time-out would show that, a hundred round trips later. Not after a time-out until something has come through.
+    #[inline]
+    fn silence(&self, rto_ms: u32, peer_ack_delay_ms: u32) -> (Timer, u32) {
+        let probe = self.backoff == 0
+            && !self.facts.has(Facts::PROBED.or(Facts::ORPHAN))
+            && self.state != State::SynSent
+            && self.state != State::SynReceived
+            && self.srtt_us != 0;
+        let wait_ms = if probe { self.probe_wait_ms(peer_ack_delay_ms) } else { u32::MAX };
+        if wait_ms < rto_ms { (Timer::TailProbe, wait_ms) } else { (Timer::Retransmit, rto_ms) }
+    }
+
+    /// How long a silence is before it is probed, RFC 8985 7.2.
+    #[inline]
+    fn probe_wait_ms(&self, peer_ack_delay_ms: u32) -> u32 {
+        // What was measured is no longer than two minutes.
+        let mut wait_us = self.srtt_us.saturating_mul(2);
+        // What fills a gap is acknowledged at once (RFC 5681 4.2).
+        if self.flight() <= self.payload_max() && !self.facts.has(Facts::RECOVERY) {
+            wait_us = wait_us.saturating_add(peer_ack_delay_ms.saturating_mul(1_000));
+        }
+        wait_us.div_ceil(1_000).max(2)
+    }
+}
 
 impl<P: Port> Tcp<P> {
     /// A 32-bit time near now as an instant.
@@ -24,18 +65,14 @@ impl<P: Port> Tcp<P> {
         hot.timer = timer;
         hot.timer_at_ms = at_ms;
         // The other deadlines have been seen to: one that is before what is armed cannot be.
-        if self.soon.stands(index) && !time_lt(at_ms, hot.fires_at_ms) {
-            self.soon.want(index);
-        } else {
+        if time_lt(at_ms, hot.fires_at_ms) || !self.soon.want_again(index) {
             self.arm(index);
         }
     }
 
     /// What the connection waits for now, after something was sent or acknowledged.
     pub(crate) fn rearm(&mut self, index: u32) {
-        let now_ms = self.now_ms;
         let hot = &mut self.tcbs[index];
-        let rto_ms = hot.rto_ms(&self.settings);
         if hot.flight() == 0 {
             // RFC 6298 5.2.
             hot.timer = Timer::None;
@@ -46,44 +83,21 @@ impl<P: Port> Tcp<P> {
             }
             return;
         }
+        let rto_ms = hot.rto_ms(&self.settings);
         // RFC 9293 3.8.6 MUST-35.
-        if hot.window == 0 && matches!(hot.state, State::Established | State::CloseWait) {
-            self.set_timer(index, Timer::Persist, now_ms.wrapping_add(rto_ms));
-            return;
-        }
-        // RFC 6298 5.3: from now on. RFC 8985 7.2: one probe per silence. Other than there also while a loss is being repaired, as RFC 9002 6.2 has
-        // it: the repair may be lost as well, and where nothing is sent behind it only a time-out would show that, a
-        // hundred round trips later. Not after a time-out until something has come through.
-        let probe = hot.backoff == 0
-            && !hot.facts.has(Facts::PROBED.or(Facts::ORPHAN))
-            && hot.state != State::SynSent
-            && hot.state != State::SynReceived
-            && hot.srtt_us != 0;
-        if probe {
-            let wait_ms = self.probe_wait_ms(index);
-            if wait_ms < rto_ms {
-                self.set_timer(index, Timer::TailProbe, now_ms.wrapping_add(wait_ms));
-                return;
-            }
-        }
-        self.set_timer(index, Timer::Retransmit, now_ms.wrapping_add(rto_ms));
-    }
-
-    /// How long a silence is before it is probed, RFC 8985 7.2.
-    fn probe_wait_ms(&self, index: u32) -> u32 {
-        let hot = &self.tcbs[index];
-        let mut wait_us = u64::from(hot.srtt_us) * 2;
-        // What fills a gap is acknowledged at once (RFC 5681 4.2).
-        if hot.flight() <= hot.payload_max() && !hot.facts.has(Facts::RECOVERY) {
-            wait_us += u64::from(self.settings.peer_ack_delay_ms) * 1_000;
-        }
-        wait_us.div_ceil(1_000).max(2) as u32
+        let timer = if hot.window == 0 && matches!(hot.state, State::Established | State::CloseWait) {
+            (Timer::Persist, rto_ms)
+        } else {
+            hot.silence(rto_ms, self.settings.peer_ack_delay_ms)
+        };
+        self.set_timer(index, timer.0, self.now_ms.wrapping_add(timer.1));
     }
 
     /// New data was sent. RFC 8985 7.2: with more than a segment under way the peer does not delay its acknowledgement,
     /// and the probe need not wait for that any more. It never comes later than it would have.
     pub(crate) fn hasten_probe(&mut self, index: u32) {
-        let at = self.now_ms.wrapping_add(self.probe_wait_ms(index));
+        let wait_ms = self.tcbs[index].probe_wait_ms(self.settings.peer_ack_delay_ms);
+        let at = self.now_ms.wrapping_add(wait_ms);
         if time_lt(at, self.tcbs[index].timer_at_ms) {
             self.set_timer(index, Timer::TailProbe, at);
         }
@@ -144,9 +158,10 @@ impl<P: Port> Tcp<P> {
         let Some(at) = self.deadline(index) else { return };
         let instant = self.instant(at);
         let hot = &mut self.tcbs[index];
-        if self.soon.stands(index) && !time_lt(at, hot.fires_at_ms) {
-            self.soon.want(index);
-        } else if self.soon.push(index, instant.as_ms()) {
+        if !time_lt(at, hot.fires_at_ms) && self.soon.want_again(index) {
+            return;
+        }
+        if self.soon.push(index, instant.as_ms()) {
             hot.fires_at_ms = at;
         } else if !hot.facts.has(Facts::WHEEL)
             || self.wheel.deadline(index).is_none_or(|armed| instant < armed)
@@ -160,9 +175,7 @@ impl<P: Port> Tcp<P> {
     /// second, nothing is due. What else it waits for is for the wheel.
     #[inline]
     pub(crate) fn dismiss(&mut self, index: u32) {
-        let facts = self.tcbs[index].facts;
-        let asks = self.settings.keep_alive_ms(facts.has(Facts::WATCHED)) != 0;
-        if !facts.has(Facts::LINGER) && (facts.has(Facts::WHEEL) || !asks) {
+        if self.tcbs[index].facts.needs_no_look(&self.settings) {
             self.soon.dismiss(index);
         }
     }

@@ -21,7 +21,7 @@ impl<T: ByteStreams> Shard<T> {
             let (stream, blocked) = (conn.stream, conn.blocked);
             self.transport.pause_read(stream);
             if !blocked {
-                self.transmit(close.link);
+                self.transmit(close.link.index);
             }
             if self.conn(close.link).is_some_and(|conn| conn.closing.is_some()) {
                 self.last_words.push_back((until, close.link));
@@ -51,7 +51,7 @@ impl<T: ByteStreams> Shard<T> {
         let mut dirty = std::mem::take(&mut self.dirty);
         self.broker.out().take_dirty(&mut dirty);
         if dirty.len() <= AHEAD || self.conns.len() < LOOKED_AHEAD_MIN {
-            dirty.iter().for_each(|&index| self.flush_index(index));
+            dirty.iter().for_each(|&index| self.transmit(index));
         } else {
             self.flush_ahead(&dirty);
         }
@@ -71,7 +71,7 @@ impl<T: ByteStreams> Shard<T> {
                 }
             }
             let Some(at) = at.checked_sub(AHEAD) else { continue };
-            group(at).for_each(|&index| self.flush_index(index));
+            group(at).for_each(|&index| self.transmit(index));
         }
     }
 
@@ -104,28 +104,20 @@ impl<T: ByteStreams> Shard<T> {
         let mut urgent = std::mem::take(&mut self.urgent);
         self.broker.out().take_urgent(&mut urgent);
         for &index in &urgent {
-            self.flush_index(index);
+            self.transmit(index);
         }
         self.urgent = urgent;
     }
 
+    /// Sends what is queued to a connection, as far as its transport takes it and if it takes any.
     #[inline]
-    pub(super) fn flush_index(&mut self, index: u32) {
-        let Some(Some(conn)) = self.conns.get(index) else { return };
+    pub(super) fn transmit(&mut self, index: u32) {
+        let Some(Some(conn)) = self.conns.get_mut(index) else { return };
         if conn.blocked {
-            self.broker.out().settle(index);
-        } else {
-            let key = conn.key;
-            self.transmit(key);
+            return self.broker.out().settle(index);
         }
-    }
-
-    /// Sends what is queued to a connection, as far as its transport takes it.
-    #[inline]
-    pub(super) fn transmit(&mut self, key: Key) {
-        let Some(Some(conn)) = self.conns.get_mut(key.index) else { return };
         let starving = self.broker.starving_bytes();
-        let (queue, logs) = self.broker.out().queue(key.index);
+        let (queue, logs) = self.broker.out().queue(index);
         let before = queue.len();
         let sent = if queue.is_empty() {
             Transmit::Drained
@@ -133,9 +125,9 @@ impl<T: ByteStreams> Shard<T> {
             self.transport.transmit(conn.stream, queue, logs)
         };
         if before >= starving && queue.len() < before {
-            self.eased.push(key);
+            self.eased.push(conn.key);
         }
-        self.broker.out().settle(key.index);
+        self.broker.out().settle(index);
         conn.blocked = sent == Transmit::Blocked;
         if sent == Transmit::Drained
             && let Some(how) = conn.closing.take()
@@ -147,7 +139,7 @@ impl<T: ByteStreams> Shard<T> {
     pub(super) fn writable(&mut self, key: Key) {
         let Some(conn) = self.conn(key) else { return };
         let was_blocked = std::mem::take(&mut conn.blocked);
-        self.transmit(key);
+        self.transmit(key.index);
         // Where the transport only took off what has arrived, nothing waits: what did was asked at the end of the turn
         // in which it came to wait.
         if was_blocked && self.conn(key).is_some_and(|conn| !conn.blocked) {
