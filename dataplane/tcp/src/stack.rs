@@ -396,7 +396,7 @@ impl<P: Port> Tcp<P> {
         let (mut frames, mut seen) = (std::mem::take(&mut self.frames), std::mem::take(&mut self.seen));
         self.more = self.port.receive(self.now, BURST, &mut frames) == BURST;
         let mut plain_frames = 0;
-        for (at, frame) in frames.iter().enumerate() {
+        for frame in &frames {
             seen.push(match Plain::read(frame, self.interface.mac) {
                 Some(plain) => {
                     let hash = self.hash_plain(&plain);
@@ -411,8 +411,8 @@ impl<P: Port> Tcp<P> {
                     None => self.read_other(frame, Way::Port),
                 },
             });
-            if at % TOGETHER == TOGETHER - 1 {
-                self.ask_for(&seen);
+            if seen.len() % TOGETHER == 0 {
+                self.ask_for_slots(&seen[seen.len() - TOGETHER..]);
             }
         }
         self.counters.add_n(TcpCounter::SegmentsIn, plain_frames);
@@ -422,8 +422,11 @@ impl<P: Port> Tcp<P> {
             frames.push(frame);
         }
         self.ask_for_slots(&seen[asked_for..]);
-        self.ask_for_candidates(&seen[asked_for.saturating_sub(TOGETHER)..]);
-        for (segment, frame) in seen.iter().zip(frames.drain(..)) {
+        self.ask_for_candidates(&seen[..seen.len().min(TOGETHER)]);
+        for (at, (segment, frame)) in seen.iter().zip(frames.drain(..)).enumerate() {
+            if at % TOGETHER == 0 && at + TOGETHER < seen.len() {
+                self.ask_for_candidates(&seen[at + TOGETHER..(at + 2 * TOGETHER).min(seen.len())]);
+            }
             match segment {
                 Seen::Plain(plain, hash) => self.dispatch_plain(plain, *hash, frame),
                 Seen::Opening(opening, hash) => self.dispatch_opening(opening, *hash, frame),
@@ -437,18 +440,6 @@ impl<P: Port> Tcp<P> {
         seen.clear();
         self.frames = frames;
         self.seen = seen;
-    }
-
-    /// Asks for the slots of the last segments, and for the likely connections of those before them, whose slots have
-    /// come by.
-    ///
-    /// Among millions each is on a page of its own, whose address the processor looks up first. It goes on with what
-    /// follows, but not far: asked for in one go the look-ups are done side by side, and between other work one by one.
-    #[inline]
-    fn ask_for(&self, seen: &[Seen]) {
-        let (before, last) = seen.split_at(seen.len() - TOGETHER);
-        self.ask_for_slots(last);
-        self.ask_for_candidates(&before[before.len().saturating_sub(TOGETHER)..]);
     }
 
     #[inline]
