@@ -25,7 +25,7 @@ const COMMANDS_A_TURN: usize = 16;
 /// Data chunks taken from one other shard in one turn.
 const CHUNKS_A_TURN: usize = 8;
 /// Events that are looked ahead at a time, so that memory has come by when they are worked on.
-const AHEAD: usize = 8;
+const AHEAD: usize = 4;
 /// Fewer connections stay in the processor's cache: the flush need not look ahead.
 const LOOKED_AHEAD_MIN: usize = 4_096;
 /// Connections taken over from one other shard in one turn.
