@@ -133,6 +133,8 @@ impl<P: Port> Tcp<P> {
             return;
         }
         let owed = hot.receive(u32::from(plain.len));
+        // An answer starts a timer.
+        self.soon.prefetch(index);
         frame.set_range(frame.start() + usize::from(plain.data), usize::from(plain.len));
         self.counters.add_n(TcpCounter::BytesIn, u64::from(plain.len));
         match owed {

@@ -8,6 +8,7 @@
 //! The bound on entries is the owner's to choose; what finds no room goes to the wheel.
 
 use pelton_base::Mono;
+use pelton_base::mem::prefetch;
 
 /// Milliseconds ahead that have a place: the longest time-out before anything was measured (RFC 6298 2.1), and some.
 const SLOTS: usize = 1_024;
@@ -90,6 +91,14 @@ impl Soon {
         self.marks.reach(index);
         self.marks.put(index, STANDS | WANTED);
         true
+    }
+
+    /// Asks for the marks of `index`, which will be wanted soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, index: u32) {
+        if let Some(word) = self.marks.0.get((index / MARKED) as usize) {
+            prefetch(word);
+        }
     }
 
     /// Whether `index` is to be looked at when it comes up.
