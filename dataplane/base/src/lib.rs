@@ -24,7 +24,7 @@ pub use counters::{CounterSet, Counters};
 pub use few::Few;
 pub use hash::HashKey;
 pub use rng::Rng;
-pub use send::{Outgoing, SendQueue, SharedLogs, SharedRange};
+pub use send::{Line, Outgoing, SendQueue, SharedLogs, SharedRange};
 pub use slots::{Key, Slots};
 pub use stream::{
     ByteStreams, Ending, InterfaceFigures, Patience, Peer, StreamEnd, StreamEvent, StreamId, TooBig,

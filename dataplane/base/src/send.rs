@@ -11,8 +11,10 @@ use std::collections::VecDeque;
 
 use crate::chunks::Chunks;
 
+mod line;
 mod shared;
 
+pub use line::Line;
 pub use shared::{SharedLogs, SharedRange};
 
 /// A buffer of this capacity or less is kept for the next connection that has something to send.
@@ -188,6 +190,8 @@ impl<'a> Iterator for Slices<'a> {
     }
 }
 
+const _: () = assert!(size_of::<Entry>() == 32, "two connections on a cache line, and none on two");
+
 /// The send queues of all connections of a shard, by connection index, and which of them have something new
 /// for their transport.
 #[derive(Default)]
@@ -215,6 +219,7 @@ pub struct Outgoing {
 #[derive(Default)]
 struct Entry {
     queue: SendQueue,
+    line: Line,
     dirty: bool,
     urgent: bool,
     /// It stands among the keepers.
@@ -231,6 +236,24 @@ impl Outgoing {
     pub fn open(&mut self, index: u32) {
         self.queues.grow_to(index);
         debug_assert!(self.queues[index].queue.is_empty());
+    }
+
+    /// Makes room for connection `index` as [`Outgoing::open`] does, and says where it leads.
+    pub fn bind(&mut self, index: u32, line: Line) {
+        self.queues.grow_to(index);
+        self.queues[index].line = line;
+    }
+
+    /// What was put beside the queue of a connection; a line to nowhere where nothing was.
+    #[inline]
+    pub fn line(&self, index: u32) -> Line {
+        self.queues.get(index).map_or_else(Line::default, |entry| entry.line)
+    }
+
+    /// The same, to change it.
+    #[inline]
+    pub fn line_mut(&mut self, index: u32) -> Option<&mut Line> {
+        Some(&mut self.queues.get_mut(index)?.line).filter(|line| line.bound)
     }
 
     /// Asks for the queue of a connection, which will be wanted soon.
@@ -366,6 +389,13 @@ impl Outgoing {
     /// A connection's queue with the logs it refers to, for the transport to send from.
     pub fn queue(&mut self, index: u32) -> (&mut SendQueue, &mut SharedLogs) {
         (&mut self.queues[index].queue, &mut self.logs)
+    }
+
+    /// As [`Outgoing::queue`], with the connection's line, if it has one.
+    #[inline]
+    pub fn bound(&mut self, index: u32) -> Option<(&mut Line, &mut SendQueue, &mut SharedLogs)> {
+        let entry = self.queues.get_mut(index).filter(|entry| entry.line.bound)?;
+        Some((&mut entry.line, &mut entry.queue, &mut self.logs))
     }
 
     /// Takes `n` bytes off the front of a connection's queue: its peer has them for good.

@@ -4,18 +4,16 @@
 //! copied: the beginning of a packet, until it is whole; or, while the connection's input is held, all that
 //! has come.
 
-use pelton_base::{Key, StreamId};
+use pelton_base::Key;
 use pelton_broker::{Broker, Handled};
 use pelton_mqtt::{Frame, frame};
 
-/// A connection as the shard sees it.
+/// What few events need of a connection; the rest is its [`Line`](pelton_base::Line). While it has a rest, or is being ended,
+/// its line says that something was put aside.
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) key: Key,
-    pub(crate) stream: StreamId,
     pub(crate) listener: u16,
-    /// The transport has not taken all that was queued; it says when to go on.
-    pub(crate) blocked: bool,
     /// It stands in the line of those that wait for room.
     pub(crate) in_line: bool,
     /// It is ended when what is queued has gone.

@@ -25,7 +25,7 @@ const COMMANDS_A_TURN: usize = 16;
 /// Data chunks taken from one other shard in one turn.
 const CHUNKS_A_TURN: usize = 8;
 /// Events that are looked ahead at a time, so that memory has come by when they are worked on.
-const AHEAD: usize = 4;
+const AHEAD: usize = 6;
 /// Fewer connections stay in the processor's cache: the flush need not look ahead.
 const LOOKED_AHEAD_MIN: usize = 4_096;
 /// Connections taken over from one other shard in one turn.
@@ -390,11 +390,12 @@ impl<T: ByteStreams> Shard<T> {
             return;
         }
         let Some(conn) = self.conn(key) else { return };
-        let (stream, listener) = (conn.stream, conn.listener);
+        let listener = conn.listener;
         let bytes = conn.rest.take().map(|rest| rest.bytes).unwrap_or_default();
+        let stream = self.line(key).stream;
         match self.transport.detach(stream, to) {
             Some(stream) => {
-                self.conns[key.index] = None;
+                self.forget(key);
                 let unsent = self.broker.handle_detached(key);
                 let handed = self.mesh.hand_over(to, HandedOver { stream, bytes, unsent, listener });
                 debug_assert!(handed.is_ok(), "there is room");

@@ -8,7 +8,8 @@ impl<T: ByteStreams> Shard<T> {
     pub(super) fn carry_out(&mut self) {
         self.asks.append(&mut self.broker.effects.asks);
         while let Some(key) = self.broker.effects.silent.pop() {
-            if let Some(stream) = self.conn(key).map(|conn| conn.stream) {
+            if self.conn(key).is_some() {
+                let stream = self.line(key).stream;
                 self.transport.keep_alive(stream);
             }
         }
@@ -18,11 +19,10 @@ impl<T: ByteStreams> Shard<T> {
             let Some(conn) = self.conn(close.link) else { continue };
             conn.rest = None;
             conn.closing = Some(close.how);
-            let (stream, blocked) = (conn.stream, conn.blocked);
+            self.put_aside(close.link);
+            let stream = self.line(close.link).stream;
             self.transport.pause_read(stream);
-            if !blocked {
-                self.transmit(close.link.index);
-            }
+            self.transmit(close.link.index);
             if self.conn(close.link).is_some_and(|conn| conn.closing.is_some()) {
                 self.last_words.push_back((until, close.link));
             }
@@ -40,7 +40,7 @@ impl<T: ByteStreams> Shard<T> {
             self.last_words.pop_front();
             if pending && let Some(conn) = self.conn(key) {
                 conn.closing = None;
-                let stream = conn.stream;
+                let stream = self.line(key).stream;
                 self.broker.out().discard(key.index);
                 self.transport.close(stream, Ending::Abort);
             }
@@ -59,15 +59,16 @@ impl<T: ByteStreams> Shard<T> {
         self.dirty = dirty;
     }
 
-    /// Flushes connections in three steps each, some at a time: asks for the connections, for their streams, and sends.
+    /// Flushes connections in three steps each, some at a time: asks for the queues, for their streams, and sends.
     pub(super) fn flush_ahead(&mut self, dirty: &[u32]) {
         let group = |at: usize| dirty.iter().skip(at).take(AHEAD);
         for at in (0..dirty.len() + 2 * AHEAD).step_by(AHEAD) {
-            group(at).for_each(|&index| self.conns.prefetch(index));
+            group(at).for_each(|&index| self.broker.out().prefetch(index));
             let Some(at) = at.checked_sub(AHEAD) else { continue };
             for &index in group(at) {
-                if let Some(Some(conn)) = self.conns.get(index) {
-                    self.transport.prefetch(conn.stream);
+                let line = self.broker.out().line(index);
+                if line.bound {
+                    self.transport.prefetch(line.stream);
                 }
             }
             let Some(at) = at.checked_sub(AHEAD) else { continue };
@@ -112,37 +113,47 @@ impl<T: ByteStreams> Shard<T> {
     /// Sends what is queued to a connection, as far as its transport takes it and if it takes any.
     #[inline]
     pub(super) fn transmit(&mut self, index: u32) {
-        let Some(Some(conn)) = self.conns.get_mut(index) else { return };
-        if conn.blocked {
+        let starving = self.broker.starving_bytes();
+        let Some((line, queue, logs)) = self.broker.out().bound(index) else { return };
+        if line.blocked {
             return self.broker.out().settle(index);
         }
-        let starving = self.broker.starving_bytes();
-        let (queue, logs) = self.broker.out().queue(index);
         let before = queue.len();
-        let sent = if queue.is_empty() {
-            Transmit::Drained
-        } else {
-            self.transport.transmit(conn.stream, queue, logs)
-        };
-        if before >= starving && queue.len() < before {
+        let sent =
+            if before == 0 { Transmit::Drained } else { self.transport.transmit(line.stream, queue, logs) };
+        line.blocked = sent == Transmit::Blocked;
+        let ends = line.aside && sent == Transmit::Drained;
+        let eases = before >= starving && queue.len() < before;
+        self.broker.out().settle(index);
+        if eases || ends {
+            self.was_sent(index, eases, ends);
+        }
+    }
+
+    /// A queue that had been long has become shorter (`eases`); or all is on its way, and the connection may be one that
+    /// was to be ended then (`ends`).
+    #[cold]
+    fn was_sent(&mut self, index: u32, eases: bool, ends: bool) {
+        let Some(Some(conn)) = self.conns.get_mut(index) else { return };
+        if eases {
             self.eased.push(conn.key);
         }
-        self.broker.out().settle(index);
-        conn.blocked = sent == Transmit::Blocked;
-        if sent == Transmit::Drained
-            && let Some(how) = conn.closing.take()
-        {
-            self.transport.close(conn.stream, how);
+        if ends && let Some(how) = conn.closing.take() {
+            let stream = self.broker.out().line(index).stream;
+            self.transport.close(stream, how);
         }
     }
 
     pub(super) fn writable(&mut self, key: Key) {
-        let Some(conn) = self.conn(key) else { return };
-        let was_blocked = std::mem::take(&mut conn.blocked);
+        if self.conn(key).is_none() {
+            return;
+        }
+        let was_blocked =
+            self.broker.out().line_mut(key.index).is_some_and(|line| std::mem::take(&mut line.blocked));
         self.transmit(key.index);
         // Where the transport only took off what has arrived, nothing waits: what did was asked at the end of the turn
         // in which it came to wait.
-        if was_blocked && self.conn(key).is_some_and(|conn| !conn.blocked) {
+        if was_blocked && self.conn(key).is_some() && !self.line(key).blocked {
             self.broker.handle_writable(key);
         }
     }
@@ -171,7 +182,7 @@ impl<T: ByteStreams> Shard<T> {
         }
         let mut eased = std::mem::take(&mut self.eased);
         eased.retain(|&key| {
-            self.conn(key).is_some_and(|conn| !conn.blocked) && self.broker.has_room_again(key)
+            self.conn(key).is_some() && !self.line(key).blocked && self.broker.has_room_again(key)
         });
         self.eased = eased;
         !self.eased.is_empty()

@@ -1,6 +1,6 @@
 //! What comes from clients: events of the transport, bytes to packets, and what is held until it can be used.
 
-use pelton_base::{ByteStreams, Ending, Key, StreamEvent};
+use pelton_base::{ByteStreams, Ending, Key, Line, StreamEvent};
 use pelton_broker::Broker;
 
 use super::{AHEAD, Life, Shard};
@@ -20,7 +20,9 @@ impl<T: ByteStreams> Shard<T> {
             match event {
                 StreamEvent::Data { token, chunk } if self.life != Life::Serves => {
                     // Its client's will may be published already.
-                    if let Some(stream) = self.conn(Key::from_u64(token)).map(|conn| conn.stream) {
+                    let key = Key::from_u64(token);
+                    if self.conn(key).is_some() {
+                        let stream = self.line(key).stream;
                         self.transport.consumed(stream, chunk.len());
                     }
                     self.transport.recycle(chunk);
@@ -42,7 +44,7 @@ impl<T: ByteStreams> Shard<T> {
                             self.waiting.retain(|&other| other != key);
                         }
                         self.broker.handle_closed(key, why);
-                        self.conns[key.index] = None;
+                        self.forget(key);
                     }
                 }
             }
@@ -55,7 +57,6 @@ impl<T: ByteStreams> Shard<T> {
     pub(super) fn prefetch(&self, ahead: usize) {
         if let Some(token) = self.transport.upcoming(ahead) {
             let key = Key::from_u64(token);
-            self.conns.prefetch(key.index);
             self.broker.prefetch(key);
         }
     }
@@ -67,8 +68,8 @@ impl<T: ByteStreams> Shard<T> {
 
     pub(super) fn open(&mut self, key: Key, stream: pelton_base::StreamId, listener: u16) {
         self.conns.grow_to(key.index);
-        self.conns[key.index] =
-            Some(Conn { key, stream, listener, blocked: false, in_line: false, closing: None, rest: None });
+        self.conns[key.index] = Some(Conn { key, listener, in_line: false, closing: None, rest: None });
+        self.broker.out().bind(key.index, Line::to(stream));
         self.transport.bind(stream, key.to_u64());
     }
 
@@ -80,16 +81,59 @@ impl<T: ByteStreams> Shard<T> {
         }
     }
 
-    /// Bytes of a connection.
+    /// A connection that is gone, or has left.
+    pub(super) fn forget(&mut self, key: Key) {
+        self.conns[key.index] = None;
+        self.broker.out().bind(key.index, Line::default());
+    }
+
+    /// Where a connection leads that the shard has.
+    #[inline]
+    pub(super) fn line(&mut self, key: Key) -> Line {
+        self.broker.out().line(key.index)
+    }
+
+    /// Something was put aside for a connection.
+    pub(super) fn put_aside(&mut self, key: Key) {
+        if let Some(line) = self.broker.out().line_mut(key.index) {
+            line.aside = true;
+        }
+    }
+
+    /// Keeps input of a connection, or puts it back.
+    fn keep_rest(&mut self, key: Key, rest: Box<Rest>) {
+        if let Some(conn) = self.conn(key) {
+            conn.rest = Some(rest);
+            self.put_aside(key);
+        }
+    }
+
+    /// Whether a connection has input that was kept; where nothing is put aside any more its line says so.
+    #[cold]
+    fn has_rest(&mut self, key: Key) -> bool {
+        let Some(conn) = self.conn(key) else { return false };
+        let has = conn.rest.is_some();
+        if !has
+            && conn.closing.is_none()
+            && let Some(line) = self.broker.out().line_mut(key.index)
+        {
+            line.aside = false;
+        }
+        has
+    }
+
+    /// Bytes of a connection. Of one that is gone (the broker knows it no more) none are used.
     #[inline]
     pub(super) fn receive(&mut self, key: Key, bytes: &[u8]) {
-        let Some(conn) = self.conn(key) else { return };
-        if conn.rest.is_some() {
+        let line = self.line(key);
+        if !line.bound {
+            return;
+        }
+        if line.aside && self.has_rest(key) {
             return self.receive_behind(key, bytes);
         }
-        let stream = conn.stream;
         let (used, fed) = feed(&mut self.broker, key, bytes);
-        self.transport.consumed(stream, used);
+        self.transport.consumed(line.stream, used);
         if fed != Fed::Empty {
             self.keep(key, &bytes[used..], fed, bytes.len() - used);
         }
@@ -98,8 +142,8 @@ impl<T: ByteStreams> Shard<T> {
     /// Bytes of a connection that has some waiting.
     pub(super) fn receive_behind(&mut self, key: Key, mut bytes: &[u8]) {
         loop {
-            let Some(Conn { rest: Some(rest), stream, .. }) = self.conn(key) else { return };
-            let stream = *stream;
+            let stream = self.line(key).stream;
+            let Some(Conn { rest: Some(rest), .. }) = self.conn(key) else { return };
             if rest.held {
                 rest.unreported += bytes.len();
                 rest.bytes.extend_from_slice(bytes);
@@ -119,9 +163,7 @@ impl<T: ByteStreams> Shard<T> {
             match fed {
                 Fed::Partial(need) => {
                     rest.need = need;
-                    if let Some(conn) = self.conn(key) {
-                        conn.rest = Some(rest);
-                    }
+                    self.keep_rest(key, rest);
                 }
                 Fed::Empty => return self.receive(key, bytes),
                 Fed::Held | Fed::HandOver(_) | Fed::Ended => {
@@ -137,24 +179,24 @@ impl<T: ByteStreams> Shard<T> {
     /// Keeps what was not used of a connection's input; `unreported` bytes of it (the last ones) still count
     /// against the stream's window.
     pub(super) fn keep(&mut self, key: Key, bytes: &[u8], fed: Fed, unreported: usize) {
+        let stream = self.line(key).stream;
         let Some(conn) = self.conn(key) else { return };
-        let stream = conn.stream;
         match fed {
             Fed::Empty | Fed::Ended => conn.rest = None,
             Fed::Partial(need) => {
                 let rest = Rest { bytes: bytes.to_vec(), need, held: false, unreported: 0 };
-                conn.rest = Some(Box::new(rest));
+                self.keep_rest(key, Box::new(rest));
                 self.transport.consumed(stream, unreported);
             }
             Fed::Held => {
                 let rest = Rest { bytes: bytes.to_vec(), need: 0, held: true, unreported };
-                conn.rest = Some(Box::new(rest));
+                self.keep_rest(key, Box::new(rest));
                 self.transport.pause_read(stream);
                 self.stand_in_line(key);
             }
             Fed::HandOver(to) => {
                 let rest = Rest { bytes: bytes.to_vec(), need: 0, held: true, unreported: 0 };
-                conn.rest = Some(Box::new(rest));
+                self.keep_rest(key, Box::new(rest));
                 self.transport.pause_read(stream);
                 self.hand_over(key, to);
             }
@@ -174,8 +216,8 @@ impl<T: ByteStreams> Shard<T> {
     /// The broker looks again at the input it held.
     pub(super) fn resume(&mut self, key: Key) {
         let hears = self.life == Life::Serves;
+        let stream = self.line(key).stream;
         let Some(conn) = self.conn(key) else { return };
-        let stream = conn.stream;
         if !hears || !conn.rest.as_ref().is_some_and(|rest| rest.held) {
             return;
         }
@@ -184,9 +226,7 @@ impl<T: ByteStreams> Shard<T> {
         let (used, fed) = feed(&mut self.broker, key, &rest.bytes);
         if fed == Fed::Held && used == 0 {
             // Nothing came of it: the bytes stay where they are.
-            if let Some(conn) = self.conn(key) {
-                conn.rest = Some(Box::new(Rest { unreported: 0, ..*rest }));
-            }
+            self.keep_rest(key, Box::new(Rest { unreported: 0, ..*rest }));
             self.stand_in_line(key);
             return;
         }
