@@ -85,6 +85,14 @@ impl Carrier {
         }
     }
 
+    /// How much a connection takes from its shard while its client does not read.
+    pub fn window_bytes(&self, id: ConnId) -> usize {
+        match self {
+            Self::Memory(_) => usize::MAX,
+            Self::Tcp(network) => network.window_bytes(id),
+        }
+    }
+
     /// What has come for clients since the last call.
     pub fn next_for_client(&mut self) -> Option<(ConnId, ToClient)> {
         match self {

@@ -111,7 +111,7 @@ impl TcpNetwork {
             (0..shards_max.max(shards)).map(|_| Link::new(plan.memory, (rng.u64(), rng.u64()))).collect();
         let holes = Rc::<RefCell<Holes>>::default();
         let addresses = [false, true].map(|v6| client_address(v6, false, 0));
-        let watch = Rc::new(RefCell::new(Watch::new(plan.patience_ms(), plan.promises())));
+        let watch = Rc::new(RefCell::new(Watch::new(plan.promises())));
         let there = Rc::new(Cell::new(shards));
         let port = || HostPort::new(&links, &there, &holes, &watch);
         let own = OwnHost::new(port(), &addresses, plan.client.clone(), rng.u64(), now, watch.clone());
@@ -280,6 +280,14 @@ impl TcpNetwork {
         match self.foreign.as_mut().filter(|host| host.has(id)) {
             Some(host) => host.reads(id, reads),
             None => self.own.reads(id, reads, &mut self.to_client),
+        }
+    }
+
+    /// How much a connection takes while its client does not read.
+    pub(crate) fn window_bytes(&self, id: ConnId) -> usize {
+        match &self.foreign {
+            Some(host) if host.has(id) => self.plan.foreign_bytes,
+            _ => self.plan.client.receive_window_bytes as usize,
         }
     }
 

@@ -1,9 +1,9 @@
 //! What a client does of its own accord.
 
 use pelton_mqtt::{
-    Disconnect, Filters, PINGREQ, Packet, PacketId, Property, Publish, PublishProperties, QoS, RawFilter,
-    RawTopic, ReasonCode, RetainHandling, Subscribe, SubscribeOptions, Subscription, Subscriptions,
-    Unsubscribe, UserProperties,
+    Disconnect, Filters, PINGREQ, PINGRESP, Packet, PacketId, Property, Publish, PublishProperties, QoS,
+    RawFilter, RawTopic, ReasonCode, RetainHandling, Subscribe, SubscribeOptions, Subscription,
+    Subscriptions, Unsubscribe, UserProperties,
 };
 
 use pelton_broker::settings::QueuePolicy;
@@ -12,6 +12,11 @@ use super::{Client, Outbound, Request, Stand};
 use crate::ledger::{Message, Subscribed};
 use crate::network::ConnId;
 use crate::stage::{Event, Stage};
+
+/// Windows that are filled by clients that stop reading: no wider ones, which take too much of a run.
+const UNREAD_BYTES_MAX: usize = 8_192;
+/// How long they do not read, in milliseconds: the other end has to ask whether there is room again.
+const UNREAD_MS: u64 = 5_000;
 
 /// Which of the publishes a client makes up.
 #[derive(Clone, Debug)]
@@ -367,8 +372,20 @@ impl Client {
         stage.say(|| format!("client {} stops reading", self.index));
         stage.network.borrow_mut().client_reads(id, false);
         let ms = [10, 500, 5_000, 20_000][stage.rng.below(4) as usize];
+        let window = stage.network.borrow().window_bytes(id);
+        if ms >= UNREAD_MS && window <= UNREAD_BYTES_MAX {
+            self.fill_window(stage, window);
+        }
         let at = stage.now.plus_ms(stage.rng.below(ms));
         stage.calendar.enter(at, Event::Resume(self.index, id));
+    }
+
+    /// Asks for more answers than its window takes, and leaves them there.
+    fn fill_window(&mut self, stage: &mut Stage, window: usize) {
+        let Some(link) = self.link.as_mut().filter(|link| link.stand == Stand::Live) else { return };
+        let answers = window / PINGRESP.len() + stage.rng.between(1, 200) as usize;
+        link.pings += answers as u64;
+        stage.network.borrow_mut().client_send(link.id, &PINGREQ.repeat(answers));
     }
 
     fn disconnect_somehow(&mut self, stage: &mut Stage) {

@@ -26,8 +26,10 @@ pub(crate) struct Promise {
     pub(crate) window: u32,
     /// How long an acknowledgement may take, in milliseconds.
     pub(crate) ack_ms: u64,
-    /// What arrives is at the stack that has the connection.
+    /// What arrives is at the stack that has the connection, and its turns are in time.
     pub(crate) direct: bool,
+    /// The longest time-out.
+    pub(crate) rto_max_ms: u64,
 }
 
 /// What is owed on one connection by one side.

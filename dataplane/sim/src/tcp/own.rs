@@ -152,6 +152,7 @@ impl OwnHost {
             conn.gone = true;
             conn.unread.clear();
             self.tcp.close(conn.stream, Ending::Abort);
+            self.watch.borrow_mut().given_up(id, Way::Up);
         }
     }
 

@@ -12,10 +12,8 @@ use pelton_tcp::Seq;
 
 use super::watch::SEGMENT_BYTES;
 
-/// Segments that may be sent again for no reason that can be seen.
-const UNTIMELY_MAX: u32 = 2;
-/// Acknowledgements that show that something is missing, with SACK and without.
-const SHOWN: [u32; 2] = [3, 5];
+/// Acknowledgements that show that something is missing, RFC 5681 3.2.
+const SHOWN: u32 = 3;
 /// Stretches under way beyond which a sender need not know the fate of each.
 const KNOWN_MAX: usize = 100;
 /// How late a repair may be by itself, in milliseconds.
@@ -42,7 +40,6 @@ pub(crate) struct Repairs {
     excused: Option<Seq>,
     /// What is before is being repaired.
     repairing: Option<Seq>,
-    untimely: u32,
     /// Acknowledgements that say that the first of what is under way is missing, and when the first of these came.
     shown: u32,
     shown_from: Mono,
@@ -93,10 +90,7 @@ impl Repairs {
         }
         let head = end.le(una + SEGMENT_BYTES);
         if fresh && early && !excused && !tail && !head {
-            self.untimely += 1;
-            if self.untimely > UNTIMELY_MAX {
-                return Err("sends again what nothing shows to be lost");
-            }
+            return Err("sends again what nothing shows to be lost");
         }
         Ok(())
     }
@@ -140,7 +134,7 @@ impl Repairs {
 
     /// The sender was told that something behind `una` arrived, and so that what is there is missing. `wait_ms`: how
     /// long it may be late; `hindered`: when the sender had no frame or no room last.
-    pub(crate) fn shown(&mut self, una: Seq, sacks: bool, wait_ms: u64, now: Mono, hindered: Mono) {
+    pub(crate) fn shown(&mut self, una: Seq, wait_ms: u64, now: Mono, hindered: Mono) {
         let known = self.under_way.len() <= KNOWN_MAX
             && self.under_way.front().is_some_and(|first| !first.resent && first.start.le(una))
             && (self.shown != 0 || !Self::is_before(self.excused, una))
@@ -153,7 +147,7 @@ impl Repairs {
                 self.shown_from = now;
             }
             self.shown += 1;
-            if self.missing.is_none() && self.shown >= SHOWN[usize::from(!sacks)] {
+            if self.missing.is_none() && self.shown >= SHOWN {
                 self.missing = Some((now, REPAIR_MS + 2 * wait_ms));
             }
         }

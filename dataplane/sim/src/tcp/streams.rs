@@ -184,6 +184,9 @@ impl ByteStreams for TcpStreams {
     }
 
     fn close(&mut self, stream: StreamId, how: Ending) {
+        if let Some(tap) = self.taps.get(&stream.0).filter(|_| how == Ending::Abort) {
+            self.watch.borrow_mut().given_up(tap.conn, Way::Down);
+        }
         if self.taps.get(&stream.0).is_some_and(|tap| tap.token.is_none())
             && let Some(tap) = self.forget(stream.0)
         {

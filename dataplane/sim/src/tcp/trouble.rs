@@ -137,8 +137,14 @@ impl TcpPlan {
                 window: client.receive_window_bytes,
                 ack_ms: u64::from(client.delayed_ack_ms) * late,
                 direct: true,
+                rto_max_ms: u64::from(client.rto_max_ms),
             },
-            Promise { window: server.receive_window_bytes, ack_ms: ACK_MS_MAX, direct: false },
+            Promise {
+                window: server.receive_window_bytes,
+                ack_ms: ACK_MS_MAX,
+                direct: false,
+                rto_max_ms: u64::from(server.rto_max_ms),
+            },
         ]
     }
 

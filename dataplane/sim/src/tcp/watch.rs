@@ -11,7 +11,8 @@
 //! | no more is under way than an initial window, what was acknowledged, and limited transmit | RFC 5681 3.1, RFC 3042 |
 //! | what the peer said to have is not sent again but after a time-out | RFC 2018 8, RFC 6675 5 |
 //! | the first of what waits, be it for an acknowledgement or to be sent at all, is sent within three times the longest silence, or six times the longest round trip, so far | RFC 6298 5.5, RFC 9293 3.8.6.1 |
-//! | a window that closes while there is more to send is probed, within two seconds or as above | RFC 9293 3.8.6.1 MUST-36 |
+//! | what it sends again while nobody says anything waits twice as long each time | RFC 6298 5.5 |
+//! | a window that is closed, or too little for all there is to send, is probed, within two seconds or as above | RFC 9293 3.8.6.1 MUST-36 |
 //! | how much is sent again is bounded by what is sent | |
 //!
 //! What it owes for what it receives is in [`duties`](super::duties), how losses are repaired in
@@ -34,13 +35,12 @@ use pelton_tcp::segment::{Flags, Segment};
 
 use super::duties::Promise;
 use crate::network::{ConnId, Way};
-use flow::{Flow, SILENCE_MS, Terms, Watched};
+use flow::{Flow, Terms, Watched};
 
 /// Bytes of a segment on these links at most.
 pub(crate) const SEGMENT_BYTES: u32 = 1_460;
-/// How long a segment may be on its way from the stack that received it to that which has the connection, and is away
-/// for 10 ms at most, beside what frames lie about anyway.
-const HEARD_MS: u64 = 12;
+/// How long before the machine stood still something may have been sent or told that was not looked at.
+const RECENT_MS: u64 = 200;
 
 /// All connections of a run.
 #[derive(Debug)]
@@ -50,9 +50,6 @@ pub(crate) struct Watch {
     by_peer: BTreeMap<SocketAddr, Vec<ConnId>>,
     /// Whose segment came last from an address, SYNs apart.
     heard_from: BTreeMap<SocketAddr, ConnId>,
-    silence_ms: u64,
-    /// How long what arrives may take to the stack that has the connection.
-    heard_ms: u64,
     promises: [Promise; 2],
     /// When a sender last found no frame or no room.
     hindered: [Mono; 2],
@@ -68,15 +65,12 @@ const fn side(way: Way) -> usize {
 }
 
 impl Watch {
-    /// `patience_ms`: for how long at most frames lie about before they are looked at.
     /// `promises`: what clients' stack promises, and shards'.
-    pub(crate) const fn new(patience_ms: u64, promises: [Promise; 2]) -> Self {
+    pub(crate) const fn new(promises: [Promise; 2]) -> Self {
         Self {
             all: BTreeMap::new(),
             by_peer: BTreeMap::new(),
             heard_from: BTreeMap::new(),
-            silence_ms: SILENCE_MS + 3 * patience_ms,
-            heard_ms: HEARD_MS + 2 * patience_ms,
             promises,
             hindered: [Mono(0); 2],
             now: Mono(0),
@@ -156,10 +150,21 @@ impl Watch {
         self.hindered[side(way)] = self.now;
     }
 
-    /// The machine stood still: what was measured then is no round trip.
-    pub(crate) const fn stood_still(&mut self, now: Mono, ms: u64) {
+    /// The machine stood still for so long: to stacks this was a part of the round trips of the time.
+    pub(crate) fn stood_still(&mut self, now: Mono, ms: u64) {
         self.hindered = [now; 2];
-        self.silence_ms += 4 * ms;
+        for flow in self.all.values_mut().flat_map(|watched| [&mut watched.up, &mut watched.down]) {
+            if flow.una != flow.end || now.as_ms() <= flow.at.as_ms() + ms + RECENT_MS {
+                flow.round_trip_ms += ms;
+            }
+        }
+    }
+
+    /// Who sends this way has given a connection up: its reset may get lost, or find no room.
+    pub(crate) fn given_up(&mut self, conn: ConnId, way: Way) {
+        if let Some(watched) = self.all.get_mut(&conn) {
+            watched.flows(way).0.over = true;
+        }
     }
 
     /// Time-outs of those who send this way, or, `blind`, no means to know what was said: all may be sent again.
@@ -245,13 +250,8 @@ impl Watch {
         what: &str,
         how: impl FnOnce(&mut Watched, Way, &Segment, Terms) -> Result<(), &'static str>,
     ) {
-        let terms = Terms {
-            now: self.now,
-            hindered: self.hindered[side(way)],
-            silence_ms: self.silence_ms,
-            heard_ms: self.heard_ms,
-            promise: self.promises[side(way)],
-        };
+        let terms =
+            Terms { now: self.now, hindered: self.hindered[side(way)], promise: self.promises[side(way)] };
         let Some(watched) = self.all.get_mut(&conn) else { return };
         if let Err(why) = how(watched, way, segment, terms) {
             let (flow, _) = watched.flows(way);

@@ -10,7 +10,12 @@ use crate::network::Way;
 
 /// Silence that nobody needs to explain, in milliseconds: a time-out of three seconds (RFC 6298 5.7), or one of 300 ms
 /// doubled four times, and some.
-pub(super) const SILENCE_MS: u64 = 5_000;
+const SILENCE_MS: u64 = 5_000;
+/// How late a turn of a shard may be.
+pub(super) const LATE_MS: u64 = 120;
+/// How long a segment may be on its way from the stack that received it to that which has the connection, and is away for
+/// 10 ms at most.
+pub(super) const HEARD_MS: u64 = 12;
 /// A closed window is probed after a time-out, one second at first.
 const PROBE_MS: u64 = 2_000;
 
@@ -20,11 +25,20 @@ pub(super) struct Terms {
     pub(super) now: Mono,
     /// When it had no frame or no room last.
     pub(super) hindered: Mono,
-    /// How long it may be silent.
-    pub(super) silence_ms: u64,
-    /// How long what arrives may take to the stack that has the connection.
-    pub(super) heard_ms: u64,
     pub(super) promise: Promise,
+}
+
+/// What was sent again and again, while nobody said anything.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Alone {
+    /// Where it begins.
+    start: Seq,
+    /// When it was sent last.
+    at: Mono,
+    /// How often again.
+    times: u32,
+    /// How long that took the last time.
+    waited_ms: u64,
 }
 
 /// One direction, from its sender's view.
@@ -49,7 +63,7 @@ pub(super) struct Flow {
     /// The window as the peer's last segment said, and the latest of its time stamps.
     pub(super) window: u16,
     pub(super) stamp: Option<u32>,
-    /// What the peer said to have out of order, and when the sender is sure to have heard of it.
+    /// What the peer said to have out of order, and when the sender was told.
     pub(super) sacked: Vec<(Seq, Seq, Mono)>,
     /// The sender's own acknowledgement, and the right edge of its window.
     pub(super) said: Option<(Seq, Seq)>,
@@ -65,10 +79,15 @@ pub(super) struct Flow {
     /// The last time that it sent the first of what is not acknowledged, or was told that something was.
     pub(super) at: Mono,
     pub(super) longest_ms: u64,
+    /// The last time that it was told anything.
+    pub(super) told_at: Mono,
+    pub(super) alone: Alone,
     /// When the first of what is not acknowledged was sent for the first time.
     pub(super) first_at: Mono,
     /// The longest time that anything took to be acknowledged: what a time-out comes from.
     pub(super) round_trip_ms: u64,
+    /// A round trip was measured.
+    pub(super) measured: bool,
     pub(super) resent: u64,
     /// Acknowledgements of what had been acknowledged.
     pub(super) duplicates: u32,
@@ -98,7 +117,11 @@ impl Flow {
 
     /// Something was acknowledged.
     pub(super) fn acknowledged(&mut self, ack: Seq, now: Mono) {
-        self.round_trip_ms = self.round_trip_ms.max(now.as_ms().saturating_sub(self.first_at.as_ms()));
+        // What probed a closed window waited for that, and was sent again (RFC 6298 3).
+        if !self.window_closed {
+            self.round_trip_ms = self.round_trip_ms.max(now.as_ms().saturating_sub(self.first_at.as_ms()));
+        }
+        self.measured = true;
         (self.una, self.at, self.first_at) = (ack, now, now);
         self.repairs.acknowledged(ack);
         if self.una == self.end {
@@ -106,24 +129,53 @@ impl Flow {
         }
     }
 
-    /// The peer's window, which was closed, is open: whether it was probed meanwhile.
+    /// Whether the peer's window was probed in time, so far, while it was closed or too little for all there is to send.
     pub(super) fn check_probes(&self, terms: Terms) -> Result<(), &'static str> {
-        let Terms { now, hindered, silence_ms, .. } = terms;
+        let Terms { now, hindered, .. } = terms;
+        if !self.waits() || !(self.window_closed || self.una == self.end) {
+            return Ok(());
+        }
         let since = self.at.max(self.closed_at).max(hindered);
         let silent_ms = now.as_ms().saturating_sub(since.as_ms());
-        let probe_ms = PROBE_MS + silence_ms.saturating_sub(SILENCE_MS);
         // A probe that could not be sent counts: the next comes after twice as long.
         let tried_ms = hindered.as_ms().saturating_sub(self.at.as_ms());
         let longest_ms = self.longest_ms.max(tried_ms);
-        if self.waits() && silent_ms > probe_ms.max(3 * longest_ms).max(6 * self.round_trip_ms) {
+        if silent_ms > PROBE_MS.max(3 * longest_ms).max(6 * self.round_trip_ms) {
             return Err("does not probe a closed window");
+        }
+        Ok(())
+    }
+
+    /// The first of what is not acknowledged is sent, from `start` on: whether that took twice as long as the last time, if
+    /// nothing but time-outs can be why. `others`: how often something else may be, at most.
+    pub(super) fn check_doubling(
+        &mut self,
+        start: Seq,
+        others: u32,
+        terms: Terms,
+    ) -> Result<(), &'static str> {
+        let Terms { now, hindered, promise } = terms;
+        let alone = self.alone;
+        if alone.start != start || alone.at <= self.told_at || alone.at <= hindered {
+            self.alone = Alone { start, at: now, times: 0, waited_ms: 0 };
+            return Ok(());
+        }
+        if alone.at == now {
+            return Ok(());
+        }
+        let waited_ms = now.as_ms().saturating_sub(alone.at.as_ms());
+        self.alone = Alone { start, at: now, times: alone.times + 1, waited_ms };
+        let late_ms = if promise.direct { 0 } else { LATE_MS };
+        let least_ms = (alone.waited_ms * 7 / 4).min(promise.rto_max_ms * 7 / 8);
+        if alone.times > others && waited_ms + 2 * late_ms < least_ms {
+            return Err("does not wait twice as long after each time-out");
         }
         Ok(())
     }
 
     /// Whether the silence before this was no longer than it may be.
     pub(super) fn check_silence(&mut self, terms: Terms) -> Result<(), &'static str> {
-        let Terms { now, hindered, silence_ms, .. } = terms;
+        let Terms { now, hindered, .. } = terms;
         if !self.waits() {
             return Ok(());
         }
@@ -134,7 +186,7 @@ impl Flow {
         // A repair in between does not begin a time-out anew: the next is as long as all before it together, and one more.
         let doubled_ms = self.at.as_ms().saturating_sub(self.first_at.as_ms()) + 2 * self.round_trip_ms;
         // RFC 6298 2.3: of one measurement comes three times as much, of two that differ up to five times.
-        let most_ms = silence_ms.max(3 * self.longest_ms).max(6 * self.round_trip_ms).max(doubled_ms);
+        let most_ms = SILENCE_MS.max(3 * self.longest_ms).max(6 * self.round_trip_ms).max(doubled_ms);
         if silent_ms > most_ms {
             return Err("was silent for too long while something waited");
         }

@@ -6,20 +6,20 @@ use pelton_tcp::segment::{Flags, Segment};
 
 use super::super::duties::Promise;
 use super::SEGMENT_BYTES;
-use super::flow::{Flow, Terms, View, Watched};
+use super::flow::{Flow, HEARD_MS, LATE_MS, Terms, View, Watched};
 use crate::network::Way;
 
 /// RFC 6928 2.
 const INITIAL_BYTES: u32 = 10 * SEGMENT_BYTES;
 /// Of what the sender could know to have arrived, segments that may be sent again all the same.
-const NEEDLESS_MAX: u32 = 2;
+const NEEDLESS_MAX: u32 = 1;
 /// Bytes that may be sent again whatever was sent.
 const RESENT_BYTES: u64 = 60 * SEGMENT_BYTES as u64;
 
 impl Watched {
     /// A segment is sent.
     pub(super) fn sent(&mut self, way: Way, segment: &Segment, terms: Terms) -> Result<(), &'static str> {
-        let Terms { now, hindered, promise, .. } = terms;
+        let Terms { now, hindered, promise } = terms;
         let Some(View { me, peer, foreign }) = self.view(way) else { return Ok(()) };
         if segment.flags.has(Flags::SYN) {
             if way == Way::Down {
@@ -33,6 +33,7 @@ impl Watched {
                 if me.begun {
                     if !foreign {
                         me.check_silence(terms)?;
+                        me.check_doubling(segment.seq, 0, terms)?;
                     }
                 } else {
                     me.begun = true;
@@ -124,6 +125,8 @@ impl Flow {
         }
         if self.una == self.end || start.le(self.una) {
             self.check_silence(terms)?;
+            // Beside time-outs: a repair that was late, the probe of a silence (RFC 8985 6.2, 7.2).
+            self.check_doubling(start, 2, terms)?;
             self.at = now;
         }
         if self.reset {
@@ -141,8 +144,12 @@ impl Flow {
         }
         if start.lt(self.end) {
             self.resent += u64::from(segment.len).min(u64::from(self.end.since(start)));
-            let arrived = |&(left, right, heard): &(Seq, Seq, Mono)| {
-                left.le(start) && data_end.le(right) && heard <= now
+            let direct = terms.promise.direct;
+            let heard_ms = if direct { HEARD_MS } else { HEARD_MS + LATE_MS };
+            // What is handed from stack to stack is dropped where there is no frame for it.
+            let arrived = |&(left, right, told): &(Seq, Seq, Mono)| {
+                let is_heard = told.plus_ms(heard_ms) <= now && (direct || hindered < told);
+                is_heard && left.le(start) && data_end.le(right)
             };
             if segment.len != 0 && self.sacked.iter().any(arrived) {
                 self.needless += 1;

@@ -3,7 +3,7 @@
 use pelton_tcp::Seq;
 use pelton_tcp::segment::{Flags, Segment};
 
-use super::flow::{Terms, View, Watched};
+use super::flow::{HEARD_MS, Terms, View, Watched};
 use crate::network::Way;
 
 /// How long shards' turns make a repair wait.
@@ -12,8 +12,9 @@ const TURNS_MS: u64 = 75;
 impl Watched {
     /// A segment reaches who sends this way.
     pub(super) fn told(&mut self, way: Way, segment: &Segment, terms: Terms) -> Result<(), &'static str> {
-        let Terms { now, hindered, heard_ms, promise, .. } = terms;
+        let Terms { now, hindered, promise } = terms;
         let Some(View { me, peer, foreign }) = self.view(way) else { return Ok(()) };
+        me.told_at = now;
         if segment.flags.has(Flags::SYN) {
             if way == Way::Up && segment.ack == me.first && me.una.lt(me.first) {
                 me.acknowledged(segment.ack, now);
@@ -39,14 +40,14 @@ impl Watched {
         {
             me.duties.arrives(segment, said, promise, now);
         }
-        if way == Way::Down && me.round_trip_ms == 0 && segment.ack == me.first && me.una == me.first {
+        let mut checked = if foreign { Ok(()) } else { me.check_probes(terms) };
+        if way == Way::Down && !me.measured && segment.ack == me.first && me.una == me.first {
             me.acknowledged(segment.ack, now);
         }
-        let mut checked = Ok(());
         let advances = me.una.lt(segment.ack) && segment.ack.le(me.end);
         if advances {
             if !foreign {
-                checked = me.repairs.check(now, hindered);
+                checked = checked.and(me.repairs.check(now, hindered));
             }
             me.acknowledged(segment.ack, now);
             me.sacked.retain(|block| segment.ack.lt(block.1));
@@ -58,9 +59,7 @@ impl Watched {
             // What probed the window may have been refused by it: all is sent again.
             me.sacked.clear();
             me.repairs.excuse(me.end);
-            if !foreign {
-                checked = checked.and(me.check_probes(terms));
-            }
+            me.first_at = now;
         }
         if segment.window == 0 && !me.window_closed {
             me.closed_at = now;
@@ -71,7 +70,7 @@ impl Watched {
             let under_way = me.una.lt(left) && left.lt(right) && right.le(me.end);
             let known = me.sacked.iter().any(|block| block.0.le(left) && right.le(block.1));
             if under_way && !known {
-                me.sacked.push((left, right, now.plus_ms(heard_ms)));
+                me.sacked.push((left, right, now));
                 me.repairs.arrived(left, right);
                 news |= me.una.lt(left);
             }
@@ -96,8 +95,8 @@ impl Watched {
         if shows && !foreign {
             let waited_ms = now.as_ms().saturating_sub(me.first_at.as_ms());
             let turns_ms = if way == Way::Down { TURNS_MS } else { 0 };
-            let wait_ms = waited_ms.max(me.round_trip_ms) + heard_ms + turns_ms;
-            me.repairs.shown(me.una, sacks, wait_ms, now, hindered);
+            let wait_ms = waited_ms.max(me.round_trip_ms) + HEARD_MS + turns_ms;
+            me.repairs.shown(me.una, wait_ms, now, hindered);
         }
         if newer {
             me.stamp = stamp.or(me.stamp);
