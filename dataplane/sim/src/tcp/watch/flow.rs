@@ -11,6 +11,8 @@ use crate::network::Way;
 /// Silence that nobody needs to explain, in milliseconds: a time-out of three seconds (RFC 6298 5.7), or one of 300 ms
 /// doubled four times, and some.
 const SILENCE_MS: u64 = 5_000;
+/// The first time-out of several, unless round trips are longer (RFC 6298 2.1).
+const FIRST_MS: u64 = 1_000;
 /// How late a turn of a shard may be.
 pub(super) const LATE_MS: u64 = 120;
 /// How long a segment may be on its way from the stack that received it to that which has the connection, and is away for
@@ -184,7 +186,8 @@ impl Flow {
         self.longest_ms = self.longest_ms.max(tried_ms);
         let silent_ms = now.as_ms().saturating_sub(self.at.max(hindered).as_ms());
         // A repair in between does not begin a time-out anew: the next is as long as all before it together, and one more.
-        let doubled_ms = self.at.as_ms().saturating_sub(self.first_at.as_ms()) + 2 * self.round_trip_ms;
+        let first_ms = FIRST_MS.max(2 * self.round_trip_ms);
+        let doubled_ms = self.at.as_ms().saturating_sub(self.first_at.as_ms()) + first_ms;
         // RFC 6298 2.3: of one measurement comes three times as much, of two that differ up to five times.
         let most_ms = SILENCE_MS.max(3 * self.longest_ms).max(6 * self.round_trip_ms).max(doubled_ms);
         if silent_ms > most_ms {
