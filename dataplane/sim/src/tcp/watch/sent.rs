@@ -151,7 +151,9 @@ impl Flow {
                 let is_heard = told.plus_ms(heard_ms) <= now && (direct || hindered < told);
                 is_heard && left.le(start) && data_end.le(right)
             };
-            if segment.len != 0 && self.sacked.iter().any(arrived) {
+            // RFC 8985 7.3: a silence is probed with the last that was sent.
+            let tail = data_end == self.fin.unwrap_or(self.end);
+            if segment.len != 0 && !tail && self.sacked.iter().any(arrived) {
                 self.needless += 1;
                 if self.needless > NEEDLESS_MAX {
                     return Err("sends again what it knows to have arrived");
