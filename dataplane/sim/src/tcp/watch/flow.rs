@@ -65,6 +65,8 @@ pub(super) struct Flow {
     /// The window as the peer's last segment said, and the latest of its time stamps.
     pub(super) window: u16,
     pub(super) stamp: Option<u32>,
+    /// The sender's own latest time stamp, and when it was sent.
+    pub(super) clock: Option<(u32, Mono)>,
     /// What the peer said to have out of order, and when the sender was told.
     pub(super) sacked: Vec<(Seq, Seq, Mono)>,
     /// The sender's own acknowledgement, and the right edge of its window.
@@ -115,6 +117,16 @@ impl Flow {
             reached = reached.max(right);
         }
         bytes
+    }
+
+    /// A time stamp comes back with what acknowledges something: the sender takes the time that it was away for a round
+    /// trip (RFC 7323 4.1), which it is not where the peer has long sent the stamp of something older.
+    pub(super) fn echoed(&mut self, echo: u32, now: Mono) {
+        let Some((stamp, at)) = self.clock else { return };
+        let away_ms = now.as_ms().saturating_sub(at.as_ms()) + u64::from(stamp.wrapping_sub(echo));
+        if Seq(echo).le(Seq(stamp)) && !self.window_closed {
+            self.round_trip_ms = self.round_trip_ms.max(away_ms);
+        }
     }
 
     /// Something was acknowledged.

@@ -47,6 +47,7 @@ impl Watched {
             }
             return Ok(());
         }
+        me.clock = segment.options.timestamps.map(|(stamp, _)| (stamp, now)).or(me.clock);
         let first_answer = way == Way::Up && me.begun && me.una == me.first;
         if first_answer && !peer.begun && !segment.flags.has(Flags::RST) {
             // Only now is it known which of the answers to SYN, if there were several, the client heard.

@@ -49,6 +49,9 @@ impl Watched {
             if !foreign {
                 checked = checked.and(me.repairs.check(now, hindered));
             }
+            if let Some((_, echo)) = segment.options.timestamps {
+                me.echoed(echo, now);
+            }
             me.acknowledged(segment.ack, now);
             me.sacked.retain(|block| segment.ack.lt(block.1));
         }
