@@ -88,6 +88,8 @@ pub(super) struct Flow {
     pub(super) alone: Alone,
     /// When the first of what is not acknowledged was sent for the first time.
     pub(super) first_at: Mono,
+    /// The same, of what was acknowledged last.
+    pub(super) last_first_at: Mono,
     /// The longest time that anything took to be acknowledged: what a time-out comes from.
     pub(super) round_trip_ms: u64,
     /// A round trip was measured.
@@ -129,6 +131,14 @@ impl Flow {
         }
     }
 
+    /// The peer sends again what came with its last acknowledgement, so that this may not have been heard before.
+    pub(super) fn told_again(&mut self, now: Mono) {
+        let away_ms = now.as_ms().saturating_sub(self.last_first_at.as_ms());
+        if !self.window_closed {
+            self.round_trip_ms = self.round_trip_ms.max(away_ms);
+        }
+    }
+
     /// Something was acknowledged.
     pub(super) fn acknowledged(&mut self, ack: Seq, now: Mono) {
         // What probed a closed window waited for that, and was sent again (RFC 6298 3).
@@ -136,6 +146,7 @@ impl Flow {
             self.round_trip_ms = self.round_trip_ms.max(now.as_ms().saturating_sub(self.first_at.as_ms()));
         }
         self.measured = true;
+        self.last_first_at = self.first_at;
         (self.una, self.at, self.first_at) = (ack, now, now);
         self.repairs.acknowledged(ack);
         if self.una == self.end {

@@ -55,6 +55,11 @@ impl Watched {
             me.acknowledged(segment.ack, now);
             me.sacked.retain(|block| segment.ack.lt(block.1));
         }
+        let again = segment.len != 0 && reached.is_some_and(|reached| segment.seq.lt(reached));
+        if again && !advances && !promise.direct && segment.ack == me.una {
+            // Only now it may have come to the stack that has the connection.
+            me.told_again(now);
+        }
         me.duplicates += u32::from(segment.ack == me.una);
         let scale = peer.scale.filter(|_| me.scale.is_some()).unwrap_or(0);
         me.edge = me.edge.max(segment.ack + (u32::from(segment.window) << scale));
@@ -104,7 +109,11 @@ impl Watched {
         if newer {
             me.stamp = stamp.or(me.stamp);
         }
-        me.window = segment.window;
+        // Of what is all old nothing but an ACK comes (RFC 9293 3.10.7.4 first).
+        let old = reached.is_some_and(|reached| (segment.seq + u32::from(segment.len)).le(reached));
+        if segment.len == 0 || !old {
+            me.window = segment.window;
+        }
         checked
     }
 }
