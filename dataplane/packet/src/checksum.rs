@@ -27,7 +27,7 @@ impl Sum {
             sum = add(sum, u64::from_ne_bytes(*word));
             rest = behind;
         }
-        // Fewer than eight are left: as one word with nothing behind them.
+        // Fewer than eight are left: four, two and one of them, what is odd with nothing behind it.
         let mut last = 0;
         if let Some((word, behind)) = rest.split_first_chunk::<4>() {
             sum = add(sum, u64::from(u32::from_ne_bytes(*word)));
