@@ -3,14 +3,19 @@
 
 use std::io::Write;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pelton_base::Mono;
 use pelton_packet::{Frame, Interface, Parsed, Port, parse, responder};
 use pelton_tap::{Attached, TapCounter, TapDrop, TapError, attach};
 
-/// Runs `test` in a thread with a network namespace of its own.
+/// Runs `test` in a thread with a network namespace of its own, one test after the other: a child that a test starts has
+/// the descriptors of all the others until it runs its program, and a device is taken as long as anybody has it open.
 fn in_namespace(test: impl FnOnce() + Send + 'static) {
+    static TURN: Mutex<()> = Mutex::new(());
+    // Whoever failed has ended.
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let outcome = std::thread::spawn(move || {
         // SAFETY: no pointers are passed; it changes the namespace of this thread, which ends with the test.
         let refused = unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0;
