@@ -311,9 +311,11 @@ impl Flight {
         self.merge();
     }
 
-    /// Whether what is lost is inside of `start..end`.
-    pub(crate) fn lost_within(&self, start: Seq, end: Seq) -> bool {
-        self.runs.iter().filter(|run| run.lost).all(|run| start.le(run.start) && run.end.le(end))
+    /// From the first that is lost to the end of the last.
+    pub(crate) fn lost_span(&self) -> Option<(Seq, Seq)> {
+        let mut lost = self.runs.iter().filter(|run| run.lost);
+        let first = lost.next()?;
+        Some((first.start, lost.next_back().unwrap_or(first).end))
     }
 
     /// The first that is lost.

@@ -92,16 +92,14 @@ impl<P: Port> Tcp<P> {
     pub(crate) fn only_probe_lost(&mut self, index: u32) -> bool {
         let Some(narrow) = self.narrow.get_mut(&index) else { return false };
         let hot = &self.tcbs[index];
+        // A peer that knows SACK may send duplicates that name nothing all the same.
+        let named = hot.sacks().then(|| self.cold.get(hot.cold)?.flight.lost_span()).flatten();
         if narrow.repaired.is_some_and(|until| hot.snd_una.lt(until)) {
-            return !hot.sacks();
+            return named.is_none();
         }
         narrow.repaired = None;
         let Some((start, end, _)) = narrow.probe else { return false };
-        let alone = if hot.sacks() {
-            self.cold.get(hot.cold).is_some_and(|cold| cold.flight.lost_within(start, end))
-        } else {
-            hot.snd_una == start
-        };
+        let alone = named.map_or(hot.snd_una == start, |(first, last)| start.le(first) && last.le(end));
         if !alone {
             // RFC 4821 7.6.4: it may have been the congestion, and the same size is tried again.
             narrow.probe = None;
