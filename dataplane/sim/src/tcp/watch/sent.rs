@@ -148,10 +148,18 @@ impl Flow {
             let direct = terms.promise.direct;
             let heard_ms = if direct { HEARD_MS } else { HEARD_MS + LATE_MS };
             // What is handed from stack to stack is dropped where there is no frame for it.
+            let is_heard = |told: Mono| told.plus_ms(heard_ms) <= now && (direct || hindered < told);
             let arrived = |&(left, right, told): &(Seq, Seq, Mono)| {
-                let is_heard = told.plus_ms(heard_ms) <= now && (direct || hindered < told);
-                is_heard && left.le(start) && data_end.le(right)
+                is_heard(told) && left.le(start) && data_end.le(right)
             };
+            // RFC 8985 6.2: what a stack hears by way of another just after it has sent that again is to it the arrival of
+            // what it sent, and what left before that is lost.
+            let unheard = |&(left, right, told): &(Seq, Seq, Mono)| {
+                !is_heard(told) && left.lt(data_end) && start.lt(right)
+            };
+            if segment.len != 0 && (start.lt(self.una) || self.sacked.iter().any(unheard)) {
+                self.repairs.something_arrived(now);
+            }
             // RFC 8985 7.3: a silence is probed with the last that was sent.
             let tail = data_end == self.fin.unwrap_or(self.end);
             if segment.len != 0 && !tail && self.sacked.iter().any(arrived) {
