@@ -36,6 +36,8 @@ pub(crate) struct Repairs {
     under_way: VecDeque<Sent>,
     /// When the last of what arrived was sent.
     newest: Mono,
+    /// When something was sent again whose arrival the sender may hear of only now.
+    crossed: Option<Mono>,
     /// What is before may be sent again: there was a time-out, or what probed a window may have been refused.
     excused: Option<Seq>,
     /// What is before is being repaired.
@@ -74,6 +76,9 @@ impl Repairs {
         now: Mono,
     ) -> Result<(), &'static str> {
         let tail = end == last;
+        if let Some(crossed) = self.crossed.take_if(|crossed| *crossed < now) {
+            self.newest = self.newest.max(crossed);
+        }
         let newest = self.newest;
         let excused = Self::is_before(self.excused, start);
         let (mut fresh, mut early) = (false, true);
@@ -120,6 +125,12 @@ impl Repairs {
     /// Something arrived, and nobody says what.
     pub(crate) fn something_arrived(&mut self, now: Mono) {
         self.newest = now;
+    }
+
+    /// What is sent again at this moment has arrived, and its sender has not heard of it. RFC 8985 6.2: when it does, that
+    /// is to it the arrival of what it sent now, and what left before that is lost.
+    pub(crate) fn crosses(&mut self, now: Mono) {
+        self.crossed = Some(now);
     }
 
     /// There was a time-out, or nobody can know what arrived: all up to `end` may be sent again.

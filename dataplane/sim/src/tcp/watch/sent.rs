@@ -152,13 +152,11 @@ impl Flow {
             let arrived = |&(left, right, told): &(Seq, Seq, Mono)| {
                 is_heard(told) && left.le(start) && data_end.le(right)
             };
-            // RFC 8985 6.2: what a stack hears by way of another just after it has sent that again is to it the arrival of
-            // what it sent, and what left before that is lost.
             let unheard = |&(left, right, told): &(Seq, Seq, Mono)| {
                 !is_heard(told) && left.lt(data_end) && start.lt(right)
             };
-            if segment.len != 0 && (start.lt(self.una) || self.sacked.iter().any(unheard)) {
-                self.repairs.something_arrived(now);
+            if !direct && segment.len != 0 && (start.lt(self.una) || self.sacked.iter().any(unheard)) {
+                self.repairs.crosses(now);
             }
             // RFC 8985 7.3: a silence is probed with the last that was sent.
             let tail = data_end == self.fin.unwrap_or(self.end);
