@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 
 use crate::chunks::Chunks;
+use crate::slots::Key;
 
 mod line;
 mod shared;
@@ -220,6 +221,8 @@ pub struct Outgoing {
 struct Entry {
     queue: SendQueue,
     line: Line,
+    /// The generation of the connection whose input flows; none that is in use is 0.
+    flows: u32,
     dirty: bool,
     urgent: bool,
     /// It stands among the keepers.
@@ -254,6 +257,30 @@ impl Outgoing {
     #[inline]
     pub fn line_mut(&mut self, index: u32) -> Option<&mut Line> {
         Some(&mut self.queues.get_mut(index)?.line).filter(|line| line.bound)
+    }
+
+    /// Notes whether the input of a connection flows: it is live, and none of its packets waits for another.
+    #[inline]
+    pub fn set_flows(&mut self, key: Key, flows: bool) {
+        self.queues[key.index].flows = if flows { key.generation } else { 0 };
+    }
+
+    /// Whether the input of this connection flows, and not that of one that had its place before or has it now.
+    #[inline]
+    pub fn flows(&self, key: Key) -> bool {
+        self.queues.get(key.index).is_some_and(|entry| entry.flows == key.generation && entry.flows != 0)
+    }
+
+    /// Notes that a connection was heard of now: the monotonic clock, cut to 32 bits.
+    #[inline]
+    pub fn set_heard(&mut self, index: u32, now_ms: u32) {
+        self.queues[index].line.heard_ms = now_ms;
+    }
+
+    /// When that was last noted of a connection.
+    #[inline]
+    pub fn heard_ms(&self, index: u32) -> u32 {
+        self.queues[index].line.heard_ms
     }
 
     /// Asks for the queue of a connection, which will be wanted soon.

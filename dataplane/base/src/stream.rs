@@ -142,9 +142,9 @@ pub trait ByteStreams {
     /// again in the same turn only after all others that are ready.
     fn next(&mut self) -> Option<StreamEvent<Self::Chunk>>;
 
-    /// The token of the event that follows in so many, if it is known and has one: to have what belongs to it at
-    /// hand by then.
-    fn upcoming(&self, _ahead: usize) -> Option<u64> {
+    /// The token of the event that follows in so many, if it is known and has one, and the bytes that come with it: to
+    /// have what they need at hand by then.
+    fn upcoming(&self, _ahead: usize) -> Option<(u64, &[u8])> {
         None
     }
 

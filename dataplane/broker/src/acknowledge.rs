@@ -246,9 +246,9 @@ impl Broker {
         }
         if acknowledged != 0 {
             link.unacknowledged = link.unacknowledged.saturating_sub(acknowledged);
-            if link.hold == Some(crate::link::Hold::Congestion) {
+            if link.hold() == Some(crate::link::Hold::Congestion) {
                 self.effects.resumed.push(key);
-                link.hold = None;
+                link.set_hold(None, key, &mut self.core.out);
             }
         }
     }

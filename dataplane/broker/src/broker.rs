@@ -14,7 +14,7 @@ use crate::fanout::FanOut;
 use crate::farewell::Farewells;
 use crate::fetch::{Fetch, LiveTopics, Sync};
 use crate::inflight::PacketClock;
-use crate::link::{Hold, Link, State, ended_by};
+use crate::link::{Hold, State, ended_by};
 use crate::links::Links;
 use crate::message::{Messages, Publisher};
 use crate::peers::{Fence, Outbox};
@@ -216,7 +216,7 @@ impl Broker {
 
     /// Whether a connection's input is held until there is room.
     pub fn waits_for_room(&self, key: Key) -> bool {
-        self.core.links.get(key).is_some_and(|link| link.hold == Some(Hold::Congestion))
+        self.core.links.get(key).is_some_and(|link| link.hold() == Some(Hold::Congestion))
     }
 
     /// Whether what waits for room waits for storage alone, which says when there is some.
@@ -267,9 +267,9 @@ impl Broker {
     /// A connection that waited for room is looked at again.
     pub fn release_hold(&mut self, key: Key) {
         if let Some(link) = self.core.links.get_mut(key)
-            && link.hold == Some(Hold::Congestion)
+            && link.hold() == Some(Hold::Congestion)
         {
-            link.hold = None;
+            link.set_hold(None, key, &mut self.core.out);
         }
     }
 
@@ -302,7 +302,7 @@ impl Broker {
             self.core.tally.ended.add(Ended::Full);
             return None;
         }
-        let link = self.core.links.insert(Link::new(self.core.mono));
+        let link = self.core.links.insert();
         self.core.out.open(link.index);
         // No CONNECT in time: section 3.1.4 leaves the "reasonable amount of time" to the server.
         let timeout = u64::from(self.core.settings.connect_timeout_ms);
@@ -313,8 +313,12 @@ impl Broker {
     /// A whole packet of a connection: `body` is what follows the fixed header.
     #[inline]
     pub fn handle_packet(&mut self, key: Key, header: FixedHeader, body: &[u8]) -> Handled {
+        if self.is_plain_ping(key, header) {
+            return self.answer_ping(key, header);
+        }
         let Some(link) = self.core.links.get_mut(key) else { return Handled::Ended };
-        match link.state {
+        debug_assert_eq!(self.core.out.flows(key), link.flows());
+        match link.state() {
             State::Live => {}
             // [MQTT-3.2.0-2] Only here, and once, a CONNACK comes of it.
             State::New => return self.handle_first(key, header, body),
@@ -323,10 +327,10 @@ impl Broker {
             State::Ending => return Handled::Ended,
         }
         // Congestion is looked at anew; the other holds end when the broker says so.
-        if let Some(hold @ (Hold::Subscribe | Hold::Claim | Hold::Storage)) = link.hold {
+        if let Some(hold @ (Hold::Subscribe | Hold::Claim | Hold::Storage)) = link.hold() {
             return Handled::Hold(hold);
         }
-        link.last_packet_ms = self.core.mono_ms;
+        link.set_heard(self.core.mono_ms);
         if let Err(error) = header.check(link.version) {
             return self.end_malformed(key, error);
         }
@@ -350,18 +354,21 @@ impl Broker {
             }
         };
         if !matches!(handled, Handled::Hold(_)) {
-            self.core.tally.traffic.add(Traffic::PacketsIn);
-            self.core
-                .tally
-                .traffic
-                .add_n(Traffic::BytesIn, (body.len() + usize::from(header.header_len)) as u64);
+            self.count_packet(header, body);
         }
         handled
     }
 
+    #[inline]
+    pub(crate) fn count_packet(&mut self, header: FixedHeader, body: &[u8]) {
+        let traffic = &mut self.core.tally.traffic;
+        traffic.add(Traffic::PacketsIn);
+        traffic.add_n(Traffic::BytesIn, (body.len() + usize::from(header.header_len)) as u64);
+    }
+
     /// The bytes of a connection are not MQTT: the peer broke a rule of framing.
     pub fn handle_malformed(&mut self, key: Key, error: DecodeError) -> Handled {
-        match self.core.links.get(key).map(|link| link.state) {
+        match self.core.links.get(key).map(|link| link.state()) {
             Some(State::Live) => self.end_malformed(key, error),
             Some(State::New | State::Claiming) => {
                 // [MQTT-3.1.4-1] Without a valid CONNECT there is nobody to explain it to.
@@ -379,20 +386,13 @@ impl Broker {
     /// The stream of a connection is gone: closed or reset by the peer, lost, or ended by this side before.
     pub fn handle_closed(&mut self, key: Key, why: StreamEnd) {
         let Some(link) = self.core.links.get(key) else { return };
-        if link.state != State::Ending {
+        if link.state() != State::Ending {
             self.core.tally.ended.add(ended_by(why));
             self.leave(key, true);
         }
         self.link_timers.clear(key.index);
         self.core.out.discard(key.index);
-        self.core.links.remove(key);
-    }
-
-    /// Asks for what a connection's next packet will touch.
-    #[inline]
-    pub fn prefetch(&self, key: Key) {
-        self.core.links.prefetch(key);
-        self.core.out.prefetch(key.index);
+        self.core.links.remove(key, &mut self.core.out);
     }
 
     /// A connection that could not send has sent nearly all that was queued.
@@ -429,7 +429,7 @@ impl Broker {
     /// when what is queued (a DISCONNECT with `reason` for a v5 client that is live) has gone out.
     pub(crate) fn end(&mut self, key: Key, why: Ended, reason: Option<ReasonCode>) -> Handled {
         let Some(link) = self.core.links.get_mut(key) else { return Handled::Ended };
-        if link.state == State::Ending {
+        if link.state() == State::Ending {
             return Handled::Ended;
         }
         self.core.tally.ended.add(why);
@@ -478,8 +478,7 @@ impl Broker {
     /// The connection has left its session: it only sends what is queued.
     pub(crate) fn close(&mut self, key: Key, how: Ending) {
         let Some(link) = self.core.links.get_mut(key) else { return };
-        link.state = State::Ending;
-        link.hold = None;
+        link.enter(State::Ending, key, &mut self.core.out);
         link.extra = None;
         self.link_timers.clear(key.index);
         self.effects.closes.push(crate::effects::Close { link: key, how });

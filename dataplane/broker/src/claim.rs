@@ -118,7 +118,7 @@ impl Broker {
                     .core
                     .links
                     .get(link)
-                    .is_some_and(|link| link.state == State::Claiming && link.session.is_none());
+                    .is_some_and(|link| link.state() == State::Claiming && link.session.is_none());
                 if waits {
                     self.establish(link);
                 }
@@ -163,7 +163,7 @@ impl Broker {
     /// The home granted the client id to a connection of this shard.
     pub(crate) fn claim_granted(&mut self, key: Key) {
         match self.core.links.get(key) {
-            Some(link) if link.state == State::Claiming => self.establish(key),
+            Some(link) if link.state() == State::Claiming => self.establish(key),
             // The connection has gone while it waited; its release is on its way.
             _ => {}
         }

@@ -105,7 +105,7 @@ impl Broker {
         }
         let request = self.accept_connect(&connect, session_expiry);
         let Some(link) = self.core.links.get_mut(key) else { return Handled::Ended };
-        link.state = State::Claiming;
+        link.enter(State::Claiming, key, &mut self.core.out);
         link.version = request.version;
         let client_id = request.client_id.clone();
         link.client_hash = if request.assigned { self.key.hash(client_id.as_bytes()) } else { client_hash };
@@ -307,11 +307,11 @@ impl Broker {
         let Some(link) = self.core.links.get_mut(key) else { return };
         link.session = session_key;
         link.publisher = publisher;
-        link.state = State::Live;
-        link.hold = None;
+        link.enter(State::Live, key, &mut self.core.out);
         link.send_window = request.receive_maximum.max(1);
         link.packet_bytes_max = request.packet_bytes_max;
-        link.last_packet_ms = self.core.mono_ms;
+        link.set_heard(self.core.mono_ms);
+        self.core.out.set_heard(key.index, self.core.mono_ms);
         // [MQTT-3.1.2-22] One and a half times the Keep Alive.
         link.silence_ms_max = u32::from(request.keep_alive) * 1500;
         // [MQTT-3.1.2-27]
@@ -448,7 +448,7 @@ impl Broker {
             let client_id = self.core.sessions.get(session).map_or("", |session| session.client_id.as_str());
             self.effects.asks.push(Ask { link: key, ticket: self.last_ticket, what: what(client_id) });
         }
-        link.hold = Some(Hold::Access);
+        link.set_hold(Some(Hold::Access), key, &mut self.core.out);
         Decision::Pending
     }
 
@@ -470,7 +470,7 @@ impl Broker {
         {
             question.ticket = None;
             question.answers.push(decision);
-            link.hold = None;
+            link.set_hold(None, key, &mut self.core.out);
             self.effects.resumed.push(key);
         }
     }

@@ -1,10 +1,10 @@
 //! The end of a connection: DISCONNECT both ways, and what the end means for its session.
 
 use pelton_base::{Ending, Key, Wall};
-use pelton_mqtt::{Disconnect, FixedHeader, ReasonCode, Sender, Version};
+use pelton_mqtt::{Disconnect, ReasonCode, Sender, Version};
 
 use crate::broker::{Broker, Handled};
-use crate::counters::{Dropped, Ended, Traffic};
+use crate::counters::{Dropped, Ended};
 use crate::inflight::Delivery;
 use crate::link::State;
 use crate::message::MessageId;
@@ -53,20 +53,6 @@ impl Broker {
         Handled::Ended
     }
 
-    /// PINGREQ [MQTT-3.12.4-1].
-    #[inline]
-    pub(crate) fn handle_ping(&mut self, key: Key, header: FixedHeader, body: &[u8]) -> Handled {
-        if !body.is_empty() {
-            let version = self.core.links.get(key).map_or(Version::V311, |link| link.version);
-            if let Err(error) = pelton_mqtt::decode_from_client(version, header, body) {
-                return self.end_malformed(key, error);
-            }
-        }
-        self.core.tally.traffic.add(Traffic::ControlOut);
-        self.core.out.append(key.index, |bytes| bytes.extend_from_slice(&pelton_mqtt::PINGRESP));
-        Handled::Done
-    }
-
     /// AUTH: extended authentication is not offered, so any AUTH is out of place, a re-authentication too
     /// [MQTT-4.12.0-6] [MQTT-4.12.1-2].
     pub(crate) fn handle_auth(&mut self, key: Key, body: &[u8]) -> Handled {
@@ -80,7 +66,7 @@ impl Broker {
     /// whether the will is due.
     pub(crate) fn leave(&mut self, key: Key, will: bool) {
         let Some(link) = self.core.links.get_mut(key) else { return };
-        if link.state == State::Claiming {
+        if link.state() == State::Claiming {
             let request = link.extra.as_mut().and_then(|extra| extra.connect.take());
             if let Some(request) = request {
                 self.connect_is_given_up(request.session);

@@ -55,17 +55,17 @@ impl Broker {
     fn link_timer(&mut self, index: u32) {
         let Some(key) = self.core.links.key_at(index) else { return };
         let Some(link) = self.core.links.get_mut(key) else { return };
-        match link.state {
+        match link.state() {
             State::New => {
                 self.end(key, Ended::ConnectTimeout, None);
             }
             State::Live => {
                 // A connection held by us cannot be heard.
-                if link.hold.is_some_and(|hold| hold != Hold::Access) {
-                    link.last_packet_ms = self.core.mono_ms;
+                if link.hold().is_some_and(|hold| hold != Hold::Access) {
+                    link.set_heard(self.core.mono_ms);
                 }
                 // A packet may have come at the end of its millisecond.
-                let silent_ms = self.core.mono_ms.wrapping_sub(link.last_packet_ms);
+                let silent_ms = link.silent_ms(index, self.core.mono_ms, &mut self.core.out);
                 let Some(left_ms) =
                     (link.silence_ms_max + 1).checked_sub(silent_ms).filter(|&left| left != 0)
                 else {

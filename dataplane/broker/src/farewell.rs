@@ -36,7 +36,7 @@ impl Broker {
     /// delayed waits for that with its session [MQTT-3.1.3-9]. Nothing is to be heard of clients after this.
     pub fn publish_wills(&mut self) {
         for key in self.core.links.keys() {
-            let Some(link) = self.core.links.get(key).filter(|link| link.state == State::Live) else {
+            let Some(link) = self.core.links.get(key).filter(|link| link.state() == State::Live) else {
                 continue;
             };
             let session_key = link.session;

@@ -48,6 +48,7 @@ mod mesh;
 pub mod message;
 pub mod peers;
 pub mod persist;
+mod ping;
 mod publish;
 pub mod queue;
 mod repeats;

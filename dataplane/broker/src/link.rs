@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use pelton_base::{Key, Mono, StreamEnd};
+use pelton_base::{Key, Outgoing, StreamEnd};
 use pelton_mqtt::{PacketId, ReasonCode, Version};
 
 use crate::access::Question;
@@ -72,9 +72,9 @@ pub struct Link {
     pub(crate) publisher: Publisher,
     /// Odd while the place in the table is taken; a stale key has an older one.
     pub(crate) generation: u32,
-    pub(crate) state: State,
+    state: State,
     pub(crate) version: Version,
-    pub(crate) hold: Option<Hold>,
+    hold: Option<Hold>,
     /// Something waits for room in what is queued to it; the shard says when there is some.
     pub(crate) starved: bool,
     /// It published to other shards: its client id is given back only when they have it all.
@@ -83,8 +83,8 @@ pub struct Link {
     pub(crate) claimed_from: u16,
     /// One and a half keep-alive intervals, 0 for none.
     pub(crate) silence_ms_max: u32,
-    /// When the last packet came: the monotonic clock, cut to 32 bits.
-    pub(crate) last_packet_ms: u32,
+    /// When the last packet came: the monotonic clock, cut to 32 bits. A PINGREQ is noted with the queue instead.
+    last_packet_ms: u32,
     /// Largest packet the client takes.
     pub(crate) packet_bytes_max: u32,
     /// Deliveries of QoS 1 and 2 under way at once.
@@ -117,12 +117,6 @@ impl LinkExtra {
 
 impl Default for Link {
     fn default() -> Self {
-        Self::new(Mono(0))
-    }
-}
-
-impl Link {
-    pub(crate) fn new(now: Mono) -> Self {
         Self {
             session: Key::NONE,
             publisher: Publisher::NOBODY,
@@ -134,7 +128,7 @@ impl Link {
             published_far: false,
             claimed_from: NO_SHARD,
             silence_ms_max: 0,
-            last_packet_ms: now.as_ms() as u32,
+            last_packet_ms: 0,
             packet_bytes_max: u32::MAX,
             send_window: u16::MAX,
             unacknowledged: 0,
@@ -142,6 +136,60 @@ impl Link {
             last_topic: TopicId::NONE,
             extra: None,
         }
+    }
+}
+
+impl Link {
+    /// Where it stands.
+    #[inline]
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    /// Why its input waits, if it does.
+    #[inline]
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        self.hold
+    }
+
+    /// From here on the connection, `key`, stands there, and its input waits for nothing.
+    pub(crate) fn enter(&mut self, state: State, key: Key, out: &mut Outgoing) {
+        self.put(state, None, key, out);
+    }
+
+    /// The input of the connection, `key`, waits for that, or goes on.
+    pub(crate) fn set_hold(&mut self, hold: Option<Hold>, key: Key, out: &mut Outgoing) {
+        self.put(self.state, hold, key, out);
+    }
+
+    /// The only place where either is changed: what lies with the queue is to know whether packets are taken as they come.
+    fn put(&mut self, state: State, hold: Option<Hold>, key: Key, out: &mut Outgoing) {
+        debug_assert_eq!(self.generation, key.generation);
+        self.state = state;
+        self.hold = hold;
+        out.set_flows(key, self.flows());
+    }
+
+    /// Whether packets are taken as they come.
+    #[inline]
+    pub(crate) fn flows(&self) -> bool {
+        self.is_live() && self.hold.is_none()
+    }
+
+    /// A packet has come, or would have, had it been let.
+    #[inline]
+    pub(crate) fn set_heard(&mut self, now_ms: u32) {
+        self.last_packet_ms = now_ms;
+    }
+
+    /// For how long no packet has come. What was noted with the queue, at `index`, is from here on noted here as well, and
+    /// the other way round: a clock of 32 bits would else take what is older than 49 days for news.
+    pub(crate) fn silent_ms(&mut self, index: u32, now_ms: u32, out: &mut Outgoing) -> u32 {
+        let since = |heard_ms| now_ms.wrapping_sub(heard_ms);
+        let silent_ms = since(self.last_packet_ms).min(since(out.heard_ms(index)));
+        self.set_heard(now_ms.wrapping_sub(silent_ms));
+        out.set_heard(index, self.last_packet_ms);
+        silent_ms
     }
 
     #[inline]

@@ -1,9 +1,9 @@
 //! The connections of a shard, each in a cache line of its own. A table like [`pelton_base::Slots`], with the generation
 //! inside the record, where it fits a gap.
 
-use pelton_base::{Chunks, Key};
+use pelton_base::{Chunks, Key, Outgoing};
 
-use crate::link::Link;
+use crate::link::{Link, State};
 
 /// Connections by key.
 #[derive(Default)]
@@ -24,8 +24,8 @@ impl Links {
         self.links.prefetch(key.index);
     }
 
-    /// Puts a connection in.
-    pub(crate) fn insert(&mut self, link: Link) -> Key {
+    /// Puts a new connection in.
+    pub(crate) fn insert(&mut self) -> Key {
         let index = self.free.pop().unwrap_or_else(|| {
             let index = self.links.len() as u32;
             self.links.grow_to(index);
@@ -34,15 +34,17 @@ impl Links {
         let place = &mut self.links[index];
         let generation = place.generation.wrapping_add(1);
         debug_assert_eq!(generation & 1, 1);
-        *place = Link { generation, ..link };
+        place.generation = generation;
         Key { index, generation }
     }
 
     /// Takes a connection out; its key is stale from here on.
-    pub(crate) fn remove(&mut self, key: Key) {
+    pub(crate) fn remove(&mut self, key: Key, out: &mut Outgoing) {
         if let Some(place) = self.get_mut(key) {
+            place.enter(State::Ending, key, out);
             let generation = place.generation.wrapping_add(1);
-            *place = Link { generation, ..Link::default() };
+            *place = Link::default();
+            place.generation = generation;
             self.free.push(key.index);
         }
     }
@@ -75,20 +77,20 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pelton_base::Mono;
 
     #[test]
     fn a_stale_key_finds_nothing() {
-        let mut links = Links::default();
-        let first = links.insert(Link::new(Mono(0)));
-        let other = links.insert(Link::new(Mono(0)));
-        links.remove(first);
-        links.remove(first);
+        let (mut links, mut out) = (Links::default(), Outgoing::default());
+        (0..2).for_each(|index| out.open(index));
+        let first = links.insert();
+        let other = links.insert();
+        links.remove(first, &mut out);
+        links.remove(first, &mut out);
         assert_eq!((links.len(), links.keys()), (1, vec![other]));
         assert!(links.get(first).is_none() && links.key_at(first.index).is_none());
         let free = Key { generation: first.generation + 1, ..first };
         assert!(links.get(free).is_none() && links.get_mut(free).is_none(), "a free place has no key");
-        let second = links.insert(Link::new(Mono(0)));
+        let second = links.insert();
         assert_eq!(second.index, first.index, "the place is used again");
         assert!(links.get_mut(first).is_none() && links.get_mut(second).is_some());
         assert!(links.get(Key::NONE).is_none());

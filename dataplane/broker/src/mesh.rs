@@ -189,7 +189,7 @@ impl Broker {
         let unsent = queue.slices(logs).flatten().copied().collect();
         self.link_timers.clear(key.index);
         self.core.out.discard(key.index);
-        self.core.links.remove(key);
+        self.core.links.remove(key, &mut self.core.out);
         unsent
     }
 

@@ -37,7 +37,7 @@ impl Broker {
     /// holds for every topic [MQTT-4.6.0-6].
     pub(crate) fn hold_for_room(&mut self, key: Key) -> Handled {
         if let Some(link) = self.core.links.get_mut(key) {
-            link.hold = Some(Hold::Congestion);
+            link.set_hold(Some(Hold::Congestion), key, &mut self.core.out);
         }
         self.waiting_for_room = true;
         Handled::Hold(Hold::Congestion)

@@ -10,7 +10,6 @@ use pelton_mqtt::{FixedHeader, QoS};
 use crate::alike::{ALIKE_MIN, class};
 use crate::broker::Broker;
 use crate::counters::Traffic;
-use crate::link::State;
 use crate::router::{FilterId, Wanted};
 
 /// A PUBLISH at QoS 0 without DUP and RETAIN.
@@ -89,9 +88,8 @@ impl Broker {
         }
         let link = self.core.links.get(key)?;
         let topic = link.last_topic;
-        let is_plain = link.state == State::Live
+        let is_plain = link.flows()
             && !link.is_v5()
-            && link.hold.is_none()
             && topic_name.first() != Some(&b'$')
             && self.core.settings.access.is_open()
             && self.router.is_topic(topic, topic_name);

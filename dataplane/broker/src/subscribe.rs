@@ -143,7 +143,7 @@ impl Broker {
             self.finish_subscribe(pending);
         } else {
             if let Some(link) = self.core.links.get_mut(key) {
-                link.hold = Some(Hold::Subscribe);
+                link.set_hold(Some(Hold::Subscribe), key, &mut self.core.out);
             }
             if !pending.cut.is_empty() {
                 pending.waited = self.begin_fetching(session);
@@ -578,8 +578,8 @@ impl Broker {
             return;
         }
         let version = link.version;
-        if link.hold == Some(Hold::Subscribe) {
-            link.hold = None;
+        if link.hold() == Some(Hold::Subscribe) {
+            link.set_hold(None, pending.link, &mut self.core.out);
             self.effects.resumed.push(pending.link);
         }
         let codes = pending.codes;

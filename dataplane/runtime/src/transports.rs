@@ -219,7 +219,7 @@ impl ByteStreams for Transports {
     }
 
     #[inline]
-    fn upcoming(&self, ahead: usize) -> Option<u64> {
+    fn upcoming(&self, ahead: usize) -> Option<(u64, &[u8])> {
         // Before the sockets are through that of the first device is wanted next.
         self.devices.get(self.at.saturating_sub(1))?.stack.upcoming(ahead)
     }

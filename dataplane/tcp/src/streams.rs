@@ -87,9 +87,10 @@ impl<P: Port> ByteStreams for Tcp<P> {
     }
 
     #[inline]
-    fn upcoming(&self, ahead: usize) -> Option<u64> {
+    fn upcoming(&self, ahead: usize) -> Option<(u64, &[u8])> {
         match self.events.get(ahead)? {
-            Event::Data(key, _) | Event::Service(key) => Some(self.tcbs[key.index].token),
+            Event::Data(key, chunk) => Some((self.tcbs[key.index].token, chunk)),
+            Event::Service(key) => Some((self.tcbs[key.index].token, &[])),
             _ => None,
         }
     }

@@ -8,6 +8,9 @@ use crate::stream::StreamId;
 pub struct Line {
     /// The connection's stream, while it is bound to one.
     pub stream: StreamId,
+    /// When it was last heard of by whoever answers packets without a look at anything else: the monotonic clock, cut to
+    /// 32 bits.
+    pub(super) heard_ms: u32,
     /// It is bound to its stream.
     pub bound: bool,
     /// The transport has not taken all that was queued; it says when to go on.
@@ -19,7 +22,7 @@ pub struct Line {
 impl Line {
     /// A line to a stream on which nothing has happened.
     pub const fn to(stream: StreamId) -> Self {
-        Self { stream, bound: true, blocked: false, aside: false }
+        Self { stream, heard_ms: 0, bound: true, blocked: false, aside: false }
     }
 }
 

@@ -25,6 +25,23 @@ fn touching_ranges_grow_together() {
 }
 
 #[test]
+fn input_flows_for_the_key_it_was_said_of() {
+    let mut out = Outgoing::new(1 << 20);
+    let first = Key { index: 3, generation: 1 };
+    let free = Key { generation: 0, ..first };
+    assert!(!out.flows(first), "there is no such place");
+    assert!(!out.flows(Key::NONE));
+    out.open(3);
+    assert!(!out.flows(first) && !out.flows(free));
+    out.set_flows(first, true);
+    assert!(out.flows(first) && !out.flows(free));
+    assert!(!out.flows(Key { generation: 3, ..first }), "the next at this place");
+    assert!(!out.flows(Key { index: 2, ..first }), "its neighbour");
+    out.set_flows(first, false);
+    assert!(!out.flows(first) && !out.flows(free));
+}
+
+#[test]
 fn a_connection_is_dirty_once_and_urgent_past_the_mark() {
     let mut out = Outgoing::new(8);
     out.open(3);

@@ -29,7 +29,7 @@ impl Broker {
     /// same: subscribers are not to suffer from a full disk.
     pub(crate) fn connect_is_stored(&mut self, key: Key, failed: bool) {
         let Some(link) = self.core.links.get_mut(key) else { return };
-        if link.state != State::Claiming {
+        if link.state() != State::Claiming {
             return;
         }
         let Some(request) = link.extra.as_mut().and_then(|extra| extra.connect.take()) else { return };
@@ -80,7 +80,7 @@ impl Broker {
     /// What the client of a connection had before is gone: CONNECT goes on.
     pub(crate) fn former_session_is_gone(&mut self, key: Key) {
         let Some(link) = self.core.links.get_mut(key) else { return };
-        if link.state != State::Claiming {
+        if link.state() != State::Claiming {
             return;
         }
         let Some(request) = link.extra.as_mut().and_then(|extra| extra.connect.take()) else { return };

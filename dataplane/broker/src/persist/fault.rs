@@ -129,9 +129,9 @@ impl Broker {
         self.ask_for_room();
         for link in std::mem::take(&mut self.core.persist.fault.held) {
             if let Some(held) = self.core.links.get_mut(link)
-                && held.hold == Some(Hold::Storage)
+                && held.hold() == Some(Hold::Storage)
             {
-                held.hold = None;
+                held.set_hold(None, link, &mut self.core.out);
                 self.effects.resumed.push(link);
             }
         }
@@ -143,7 +143,7 @@ impl Broker {
             return self.hold_for_room(key);
         }
         if let Some(link) = self.core.links.get_mut(key) {
-            link.hold = Some(Hold::Storage);
+            link.set_hold(Some(Hold::Storage), key, &mut self.core.out);
             self.core.persist.fault.held.push(key);
         }
         Handled::Hold(Hold::Storage)

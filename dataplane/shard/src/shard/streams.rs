@@ -55,9 +55,8 @@ impl<T: ByteStreams> Shard<T> {
     /// in one go: the addresses of what lies on many pages are then looked up side by side.
     #[inline]
     pub(super) fn prefetch(&self, ahead: usize) {
-        if let Some(token) = self.transport.upcoming(ahead) {
-            let key = Key::from_u64(token);
-            self.broker.prefetch(key);
+        if let Some((token, bytes)) = self.transport.upcoming(ahead) {
+            self.broker.prefetch(Key::from_u64(token), bytes);
         }
     }
 
