@@ -53,7 +53,10 @@ impl Watched {
                 me.echoed(echo, now);
             }
             me.acknowledged(segment.ack, now);
-            me.sacked.retain(|block| segment.ack.lt(block.1));
+            // RFC 2018 8, RFC 6675 5.1: a peer that asks for what it said to have has thrown that away.
+            let thrown_away =
+                me.sacked.iter().any(|block| block.0.le(segment.ack) && segment.ack.lt(block.1));
+            me.sacked.retain(|block| !thrown_away && segment.ack.lt(block.1));
         }
         let again = segment.len != 0 && reached.is_some_and(|reached| segment.seq.lt(reached));
         if again && !advances && !promise.direct && segment.ack == me.una {
