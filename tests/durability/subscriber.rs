@@ -48,7 +48,7 @@ impl<'a> Subscriber<'a> {
     /// Takes messages until it has all; returns how many of QoS 1 came again.
     pub(crate) fn run(&mut self, address: SocketAddr, stage: &Stage, rng: &mut Rng) -> u64 {
         loop {
-            stage.check_time(self.name);
+            self.check_time(stage, "is not connected");
             let totals = stage.totals();
             if self.habit == Habit::Away && totals.is_none() {
                 std::thread::sleep(Duration::from_millis(20));
@@ -80,7 +80,7 @@ impl<'a> Subscriber<'a> {
                 *left -= 1;
             }
             let Some(got) = link.next(QUIET)? else {
-                stage.check_time(self.name);
+                self.check_time(stage, "is connected");
                 if stage.totals().is_some_and(|totals| *totals == self.seen) && self.held.is_empty() {
                     return Ok(true);
                 }
@@ -110,6 +110,15 @@ impl<'a> Subscriber<'a> {
                 other => panic!("{}: {other:?}", self.name),
             }
         }
+    }
+
+    /// Panics if the run takes too long, with what is missing.
+    fn check_time(&self, stage: &Stage, how: &str) {
+        let Self { name, seen, held, .. } = self;
+        stage.check_time(format_args!(
+            "{name}, who {how} and has {seen:?} of {:?}, and of QoS 2 half {held:?},",
+            stage.totals()
+        ));
     }
 
     /// Every message comes, in order: QoS 2 once, QoS 1 at least once.
